@@ -1,0 +1,93 @@
+"""Reads and checks the catalogue."""
+
+from __future__ import annotations
+
+import tomllib
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from triage.errors import InputError, UnknownCaseError
+from triage.result import Family
+
+_FOLDER = Path(__file__).parent
+
+
+class Case(BaseModel):
+    """One known failure: where it happened upstream, and how its notebook reproduces it.
+
+    ``parameters`` override the defaults of the notebook's parameters cell. ``upstream_facts`` holds what
+    upstream has asserted over time, for the report to set beside what it measures.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    family: Family
+    title: str = Field(min_length=1)
+    upstream: str = Field(pattern=r"^https://github\.com/")
+    test: str = Field(min_length=1)
+    group: str = ""
+    notebook: str = Field(pattern=r"^[a-z0-9_]+\.ipynb$")
+    symptom: str = ""
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    upstream_facts: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def notebook_path(self) -> Path:
+        """Where the notebook lies: in a checkout, or inside an installed wheel."""
+        return find_notebook(self.notebook)
+
+
+def find_notebook(name: str) -> Path:
+    """The path of a reproduction notebook. Raises `InputError` if this installation has none of that name.
+
+    >>> find_notebook("token_counts.ipynb").name
+    'token_counts.ipynb'
+    """
+    package = Path(__file__).parents[1]
+    for folder in (package / "notebooks", package.parent / "notebooks"):
+        if (folder / name).is_file():
+            return folder / name
+    raise InputError(f"No notebook {name} in this installation.", hint="Install triage again: pip install -e .")
+
+
+def _read(path: Path) -> Case:
+    try:
+        return Case.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path.name} is not TOML: {error}.", hint="Mend the file.") from error
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
+        raise InputError(f"{path.name} is not a case: {problems}.", hint="Compare it with its neighbours.") from None
+
+
+@cache
+def read_cases(folder: Path = _FOLDER) -> tuple[Case, ...]:
+    """All cases, by id. Raises `InputError` for a file that is no case or repeats an id."""
+    cases = [_read(path) for path in sorted(folder.glob("*.toml"))]
+    ids = [case.id for case in cases]
+    if doubles := sorted({i for i in ids if ids.count(i) > 1}):
+        raise InputError(f"Two cases share the id {', '.join(doubles)}.", hint="Rename one.")
+    return tuple(sorted(cases, key=lambda case: case.id))
+
+
+def read_case(case_id: str) -> Case:
+    """The case of this id.
+
+    >>> read_case("e5-token-count").family.value
+    'token_count'
+    >>> read_case("e5-tokens")
+    Traceback (most recent call last):
+    ...
+    triage.errors.UnknownCaseError: No case is called 'e5-tokens'. Did you mean e5-token-count? `triage cases` lists all.
+    """
+    cases = {case.id: case for case in read_cases()}
+    if case_id in cases:
+        return cases[case_id]
+    near = get_close_matches(case_id, cases, n=1)
+    guess = f"Did you mean {near[0]}? " if near else ""
+    raise UnknownCaseError(f"No case is called {case_id!r}.", hint=f"{guess}`triage cases` lists all.")

@@ -1,0 +1,133 @@
+"""The owner's side of the guard."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Literal, Self
+
+import psutil
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+_GUARD = Path(__file__).with_name("_guard.py")
+
+
+class Orphan(BaseModel):
+    """A process that was still alive when its command had ended."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pid: int
+    name: str
+
+
+class Ending(BaseModel):
+    """How a command ended.
+
+    ``returncode`` is negative for death by a signal, as in `subprocess`, and None where the guard could not
+    tell. ``orphans`` outlived the command and were ended; ``survivors`` outlived even SIGKILL (state D).
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    reason: Literal["ended", "stopped", "owner_died", "guard_died"]
+    returncode: int | None
+    orphans: tuple[Orphan, ...] = ()
+    survivors: tuple[Orphan, ...] = ()
+
+
+class Guarded:
+    """A running command under a guard. Leaving the ``with`` block ends its whole tree."""
+
+    def __init__(self, process: subprocess.Popen[bytes], lifeline: socket.socket) -> None:
+        self._process = process
+        self._lifeline = lifeline
+        self._ending: Ending | None = None
+
+    @property
+    def pid(self) -> int:
+        """The guard's pid; the command and all it starts are its descendants."""
+        return self._process.pid
+
+    def list_processes(self) -> list[psutil.Process]:
+        """The command and everything it started that is alive, without the guard itself."""
+        try:
+            return psutil.Process(self.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
+    def poll(self) -> int | None:
+        """The exit code, or None while the command runs."""
+        return None if self._process.poll() is None else self._read_ending().returncode
+
+    def wait(self, *, timeout_s: float | None = None) -> int | None:
+        """Waits for the end and returns the exit code. Raises `TimeoutError`; the command then still runs."""
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(f"still running after {timeout_s:g} s") from None
+        return self._read_ending().returncode
+
+    def end(self) -> Ending:
+        """Ends the whole tree: TERM, and after the grace KILL. Returns at once if it has ended already."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait()
+        return self._read_ending()
+
+    def _read_ending(self) -> Ending:
+        if self._ending is None:
+            with self._lifeline, self._lifeline.makefile("rb") as stream:
+                line = stream.readline()
+            try:
+                self._ending = Ending.model_validate_json(line)
+            except ValidationError:
+                self._ending = Ending(reason="guard_died", returncode=None)
+        return self._ending
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
+
+
+def start_guarded(
+    command: Sequence[str | os.PathLike[str]],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+    stdin: int | IO[bytes] | None = subprocess.DEVNULL,
+    stdout: int | IO[bytes] | None = None,
+    stderr: int | IO[bytes] | None = None,
+    grace_s: float = 10.0,
+) -> Guarded:
+    """Starts a command whose whole process tree ends with it, with `Guarded.end`, or with this process.
+
+    ``grace_s`` is how long the tree may take after TERM before it is killed. A command that does not exist ends
+    with 127 and one that may not be run with 126, as in a shell. Linux only: it rests on PR_SET_CHILD_SUBREAPER.
+
+    >>> command = start_guarded(["sleep", "60"])
+    >>> command.end().returncode
+    -15
+    """
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", _GUARD, str(theirs.fileno()), str(grace_s), "--", *command],
+            env=env,
+            cwd=cwd,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=(theirs.fileno(),),
+            start_new_session=True,  # Ctrl-C reaches the owner alone, which then ends the tree in order
+        )
+    return Guarded(process, ours)
