@@ -1,0 +1,140 @@
+"""From a model's name to its folder."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import platformdirs
+
+from triage.engine.environment import prepare_import
+from triage.engine.versions import read_versions
+from triage.errors import CheckpointError, StorageError
+
+# name -> (module of this package, variant that its `build` is given)
+_TINY: dict[str, tuple[str, str]] = {
+    "e5-metaspace": ("e5", "metaspace"),
+    "e5-whitespace": ("e5", "whitespace"),
+}
+
+_HUB_NAME = re.compile(r"^(?P<repo>[\w.-]+/[\w.-]+?)(@(?P<revision>[\w./-]+))?$")
+
+
+def list_tiny_models() -> tuple[str, ...]:
+    """The names of the checkpoints that triage can build.
+
+    >>> "tiny:e5-metaspace" in list_tiny_models()
+    True
+    """
+    return tuple(f"tiny:{name}" for name in _TINY)
+
+
+def find_model(reference: str) -> Path:
+    """The folder of a model; builds a tiny checkpoint that is not in the cache yet.
+
+    Raises `CheckpointError` for a name that leads nowhere, and `StorageError` where the cache cannot be written.
+
+    >>> find_model("tiny:e7")
+    Traceback (most recent call last):
+    ...
+    triage.errors.CheckpointError: No tiny checkpoint is called 'e7'. There are: ...
+    """
+    if reference.startswith("tiny:"):
+        return _find_tiny(reference.removeprefix("tiny:"))
+    folder = Path(reference).expanduser()
+    if folder.exists() or not _HUB_NAME.match(reference) or reference.startswith((".", "/", "~")):
+        check_model_folder(folder)
+        return folder.resolve()
+    return _find_in_hub_cache(reference)
+
+
+def check_model_folder(folder: Path) -> None:
+    """Raises `CheckpointError` unless the folder holds a ``config.json`` that is a JSON object."""
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is not a model folder.", hint="Name a folder that holds a config.json.")
+    config = folder / "config.json"
+    if not config.is_file():
+        held = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
+        raise CheckpointError(f"{folder} has no config.json; it holds {held}.", hint="Name the folder of a model.")
+    try:
+        content = json.loads(config.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{config} is not JSON: {error}.", hint="Fetch the file again.") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{config} holds no JSON object.", hint="Fetch the file again.")
+
+
+def read_revision(folder: Path) -> str:
+    """What a result records of a model: the Hub revision of a cached snapshot, else a hash of its small files.
+
+    Weights are left out of the hash: they can be large, and their header is what a load depends on first.
+    """
+    if folder.parent.name == "snapshots":
+        return folder.name
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.json")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return f"sha256:{digest.hexdigest()[:16]}"
+
+
+def _find_in_hub_cache(reference: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    repo, _, revision = reference.partition("@")
+    try:
+        return Path(snapshot_download(repo, revision=revision or None, local_files_only=True))
+    except LocalEntryNotFoundError:
+        raise CheckpointError(
+            f"{reference} is neither a folder nor in the local Hub cache.",
+            hint=f"Fetch it first: hf download {repo}" + (f" --revision {revision}" if revision else ""),
+        ) from None
+
+
+def _find_tiny(name: str) -> Path:
+    if name not in _TINY:
+        raise CheckpointError(f"No tiny checkpoint is called {name!r}.", hint=f"There are: {', '.join(_TINY)}.")
+    module, variant = _TINY[name]
+    source = Path(__file__).with_name(f"{module}.py").read_bytes()
+    versions = read_versions()
+    key = hashlib.sha256(source + f"{versions['transformers']} {versions['tokenizers']}".encode()).hexdigest()[:12]
+    root = Path(os.environ.get("TRIAGE_CACHE") or platformdirs.user_cache_path("triage"))
+    folder = root / "models" / key / name
+    if not (folder / "config.json").is_file():
+        prepare_import()
+        build: Callable[[Path, str], None] = import_module(f"triage.engine.models.{module}").build
+        _build_whole(folder, lambda target: build(target, variant))
+    return folder
+
+
+def _build_whole(folder: Path, build: Callable[[Path], None]) -> None:
+    """Builds under a temporary name beside the target: a folder in the cache is always whole."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise StorageError(
+            f"The cache {folder.parent} cannot be written ({error.strerror}).",
+            hint="Set TRIAGE_CACHE to another folder.",
+        ) from error
+    try:
+        build(work)
+        work.rename(folder)
+    except OSError as error:
+        if error.errno in {errno.ENOTEMPTY, errno.EEXIST}:
+            return  # another process has built the same in the meantime
+        if error.errno is None:  # not the disk: a library that does not load, say
+            raise
+        raise StorageError(
+            f"{folder} could not be built ({error.strerror}).", hint="Set TRIAGE_CACHE to another folder."
+        ) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
