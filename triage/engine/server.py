@@ -57,7 +57,9 @@ class Server:
         self.startup_s = startup_s
 
     def rerank(self, query: str, documents: Sequence[str], **limits: int | None) -> Rerank:
-        """Scores documents against a query. ``limits``: ``max_tokens_per_query``, ``max_tokens_per_doc``; None is unset.
+        """Scores documents against a query.
+
+        ``limits`` are ``max_tokens_per_query`` and ``max_tokens_per_doc``; None leaves one unset.
 
         Upstream: ``vllm/entrypoints/pooling/scoring/protocol.py``, RerankRequest.
         """

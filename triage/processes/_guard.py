@@ -9,6 +9,7 @@ whatever signal, and the guard then ends the tree; PR_SET_PDEATHSIG would fire w
 the guard ends. Before it exits, the guard tells the owner over the same socket how it ended, as one line of JSON.
 """
 
+import contextlib
 import ctypes
 import errno
 import json
@@ -18,6 +19,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterable
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -26,7 +28,7 @@ KILL_WAIT_S = 10.0  # a process in state D (a hung GPU) may never go: it is repo
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def read_table():
+def read_table() -> dict[int, tuple[int, str, str]]:
     """Every process by pid: (parent, state, name)."""
     table = {}
     for entry in os.listdir("/proc"):
@@ -42,13 +44,14 @@ def read_table():
     return table
 
 
-def list_descendants(root):
+def list_descendants(root: int) -> dict[int, str]:
     """The living descendants of a process, as {pid: name}."""
     table = read_table()
-    children = {}
+    children: dict[int, list[int]] = {}
     for pid, (parent, _, _) in table.items():
         children.setdefault(parent, []).append(pid)
-    found, queue = {}, [root]
+    found: dict[int, str] = {}
+    queue = [root]
     while queue:
         for pid in children.get(queue.pop(), []):
             queue.append(pid)
@@ -58,15 +61,13 @@ def list_descendants(root):
     return found
 
 
-def send_signal(pids, signum):
+def send_signal(pids: Iterable[int], signum: int) -> None:
     for pid in pids:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signum)
-        except ProcessLookupError:
-            pass
 
 
-def reap(statuses):
+def reap(statuses: dict[int, int]) -> None:
     """Collects every child that has ended."""
     while True:
         try:
@@ -78,7 +79,7 @@ def reap(statuses):
         statuses[pid] = status
 
 
-def end_tree(statuses, grace_s):
+def end_tree(statuses: dict[int, int], grace_s: float) -> dict[int, str]:
     """TERM, then KILL, until nothing is left. Returns what even KILL did not end."""
     send_signal(list_descendants(os.getpid()), signal.SIGTERM)
     # A stopped process (SIGSTOP, a debugger) cannot act on TERM before it goes on.
@@ -96,7 +97,7 @@ def end_tree(statuses, grace_s):
     return list_descendants(os.getpid())
 
 
-def spawn(command):
+def spawn(command: list[str]) -> int:
     """Starts the command in a session of its own. Returns its pid; exits 126 or 127 there, as a shell does."""
     pid = os.fork()
     if pid:
@@ -113,7 +114,7 @@ def spawn(command):
         os._exit(127 if error.errno == errno.ENOENT else 126)
 
 
-def wait_for_end(child, wake_fd, owner, stops, statuses):
+def wait_for_end(child: int, wake_fd: int, owner: socket.socket, stops: list[int], statuses: dict[int, int]) -> str:
     """Until the command ends, a stop signal arrives or the owner is gone. Says which."""
     while True:
         reap(statuses)
@@ -121,19 +122,20 @@ def wait_for_end(child, wake_fd, owner, stops, statuses):
             return "ended"
         if stops:
             return "stopped"
-        ready, _, _ = select.select([wake_fd, owner], [], [])
-        if owner in ready:
+        ready, _, _ = select.select([wake_fd, owner.fileno()], [], [])
+        if owner.fileno() in ready:
             return "stopped" if owner.recv(16) else "owner_died"
         os.read(wake_fd, 512)
 
 
-def main():
+def main() -> None:
     separator = sys.argv.index("--")
     owner = socket.socket(fileno=int(sys.argv[1]))
     grace_s = float(sys.argv[2])
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
 
-    stops, statuses = [], {}
+    stops: list[int] = []
+    statuses: dict[int, int] = {}
     wake_fd, signal_fd = os.pipe()
     for fd in (wake_fd, signal_fd):
         os.set_blocking(fd, False)
@@ -154,10 +156,8 @@ def main():
         "orphans": [{"pid": pid, "name": name} for pid, name in orphans.items()],
         "survivors": [{"pid": pid, "name": name} for pid, name in survivors.items()],
     }
-    try:
+    with contextlib.suppress(OSError):  # the owner is gone; nobody is left to tell
         owner.sendall(json.dumps(ending).encode() + b"\n")
-    except OSError:  # the owner is gone; nobody is left to tell
-        pass
     sys.exit(1 if returncode is None else returncode if returncode >= 0 else 128 - returncode)
 
 
