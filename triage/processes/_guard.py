@@ -6,7 +6,8 @@ itself or opens a session of its own still comes back to the guard (prctl(2), PR
 
 FD is one end of a socket pair whose other end the owner holds. The kernel closes it when the owner dies, by
 whatever signal, and the guard then ends the tree; PR_SET_PDEATHSIG would fire when the *thread* that started
-the guard ends. Before it exits, the guard tells the owner over the same socket how it ended, as one line of JSON.
+the guard ends. Over the same socket the guard says, a line of JSON each, which pid the command has, and at the end how
+it ended.
 """
 
 import contextlib
@@ -128,6 +129,11 @@ def wait_for_end(child: int, wake_fd: int, owner: socket.socket, stops: list[int
         os.read(wake_fd, 512)
 
 
+def tell(owner: socket.socket, record: dict[str, object]) -> None:
+    with contextlib.suppress(OSError):  # the owner is gone; nobody is left to tell
+        owner.sendall(json.dumps(record).encode() + b"\n")
+
+
 def main() -> None:
     separator = sys.argv.index("--")
     owner = socket.socket(fileno=int(sys.argv[1]))
@@ -145,6 +151,7 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
 
     child = spawn(sys.argv[separator + 1 :])
+    tell(owner, {"pid": child})
     reason = wait_for_end(child, wake_fd, owner, stops, statuses)
     orphans = list_descendants(os.getpid()) if reason == "ended" else {}
     survivors = end_tree(statuses, grace_s)
@@ -156,8 +163,7 @@ def main() -> None:
         "orphans": [{"pid": pid, "name": name} for pid, name in orphans.items()],
         "survivors": [{"pid": pid, "name": name} for pid, name in survivors.items()],
     }
-    with contextlib.suppress(OSError):  # the owner is gone; nobody is left to tell
-        owner.sendall(json.dumps(ending).encode() + b"\n")
+    tell(owner, ending)
     sys.exit(1 if returncode is None else returncode if returncode >= 0 else 128 - returncode)
 
 

@@ -46,8 +46,11 @@ class Guarded:
 
     def __init__(self, process: subprocess.Popen[bytes], lifeline: socket.socket) -> None:
         self._process = process
-        self._lifeline = lifeline
         self._ending: Ending | None = None
+        with lifeline:
+            self._lifeline = lifeline.makefile("rb")
+        # From here on the guard handles signals: one sent earlier would end it before it could say how.
+        self._lifeline.readline()
 
     @property
     def pid(self) -> int:
@@ -82,8 +85,8 @@ class Guarded:
 
     def _read_ending(self) -> Ending:
         if self._ending is None:
-            with self._lifeline, self._lifeline.makefile("rb") as stream:
-                line = stream.readline()
+            with self._lifeline:
+                line = self._lifeline.readline()
             try:
                 self._ending = Ending.model_validate_json(line)
             except ValidationError:

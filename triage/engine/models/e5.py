@@ -1,8 +1,8 @@
 """A tiny stand-in for ``intfloat/multilingual-e5-small``: a BERT encoder under a Unigram tokenizer.
 
 The upstream test's words are single pieces, as they are in the real vocabulary, so a sentence has as many pieces here
-as there. Two variants share one vocabulary and differ in the pre-tokenizer alone, as two real snapshots do: ``metaspace``
-keeps a trailing space as the piece ``▁``; ``whitespace`` splits at white space first and loses it.
+as there. Two variants share one vocabulary and differ in the pre-tokenizer alone, as two real snapshots do:
+``metaspace`` keeps a trailing space as the piece ``▁``; ``whitespace`` splits at white space first and loses it.
 """
 
 from __future__ import annotations
