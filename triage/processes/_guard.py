@@ -20,7 +20,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -129,7 +129,7 @@ def wait_for_end(child: int, wake_fd: int, owner: socket.socket, stops: list[int
         os.read(wake_fd, 512)
 
 
-def tell(owner: socket.socket, record: dict[str, object]) -> None:
+def tell(owner: socket.socket, record: Mapping[str, object]) -> None:
     with contextlib.suppress(OSError):  # the owner is gone; nobody is left to tell
         owner.sendall(json.dumps(record).encode() + b"\n")
 

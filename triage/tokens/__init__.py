@@ -5,7 +5,14 @@ to ``/rerank`` four times and compares ``usage.prompt_tokens``.
 """
 
 from triage.tokens._classify import classify_token_counts
-from triage.tokens._compare import Divergence, TextComparison, compare_snapshots, describe_place, tabulate_texts
+from triage.tokens._compare import (
+    Divergence,
+    TextComparison,
+    compare_named,
+    compare_snapshots,
+    describe_place,
+    tabulate_texts,
+)
 from triage.tokens._expectations import find_expectation, tabulate_history
 from triage.tokens._rerank import (
     Truncation,
@@ -15,7 +22,7 @@ from triage.tokens._rerank import (
     predict_rerank,
     tabulate_counts,
 )
-from triage.tokens._snapshots import Snapshot, read_snapshot
+from triage.tokens._snapshots import Snapshot, read_snapshot, read_snapshots
 
 __all__ = [
     "Divergence",
@@ -23,6 +30,7 @@ __all__ = [
     "TextComparison",
     "Truncation",
     "classify_token_counts",
+    "compare_named",
     "compare_snapshots",
     "describe_place",
     "find_expectation",
@@ -31,6 +39,7 @@ __all__ = [
     "plot_counts",
     "predict_rerank",
     "read_snapshot",
+    "read_snapshots",
     "tabulate_counts",
     "tabulate_history",
     "tabulate_texts",

@@ -41,11 +41,12 @@ class TextComparison:
 def compare_snapshots(a: Snapshot, b: Snapshot, texts: Sequence[str]) -> tuple[TextComparison, ...]:
     """Each text under both snapshots, with the first place where they part.
 
+    >>> from pathlib import Path
     >>> from tokenizers import Tokenizer, models, pre_tokenizers
     >>> def snapshot(name, split):
     ...     tokenizer = Tokenizer(models.WordLevel({"ab": 0, "a": 1, "-": 2, "b": 3}, unk_token="-"))
     ...     tokenizer.pre_tokenizer = pre_tokenizers.Split("-", split)
-    ...     return Snapshot(name, tokenizer)
+    ...     return Snapshot(name, Path(), tokenizer)
     >>> comparison, = compare_snapshots(snapshot("keeps", "isolated"), snapshot("drops", "removed"), ["a-b"])
     >>> comparison.a_count, comparison.b_count, comparison.first_divergence.text
     (3, 2, '-')
@@ -57,6 +58,11 @@ def compare_snapshots(a: Snapshot, b: Snapshot, texts: Sequence[str]) -> tuple[T
         )
         for text, ours, theirs in encoded
     )
+
+
+def compare_named(a: Snapshot, b: Snapshot, texts: Mapping[str, str]) -> dict[str, TextComparison]:
+    """`compare_snapshots` for texts that have names, such as a query and a document."""
+    return dict(zip(texts, compare_snapshots(a, b, list(texts.values())), strict=True))
 
 
 def _find_divergence(text: str, a: Encoding, b: Encoding) -> Divergence | None:

@@ -7,14 +7,16 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from triage.engine.models import find_model
 from triage.errors import SnapshotError
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A tokenizer at one revision. ``name`` is what reports call it."""
+    """A tokenizer at one revision. ``name`` is what reports call it; ``folder`` holds the model it belongs to."""
 
     name: str
+    folder: Path
     tokenizer: Tokenizer
 
     def count(self, text: str, *, limit: int | None = None) -> int:
@@ -33,4 +35,20 @@ def read_snapshot(folder: Path, *, name: str | None = None) -> Snapshot:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers knows no narrower one for a faulty file
         raise SnapshotError(f"{path} is no tokenizer: {error}.", hint="Fetch the file again.") from error
-    return Snapshot(name=name or folder.name, tokenizer=tokenizer)
+    return Snapshot(name=name or folder.name, folder=folder, tokenizer=tokenizer)
+
+
+def read_snapshots(*references: str) -> tuple[Snapshot, ...]:
+    """The snapshots of several models, named as `triage.engine.models.find_model` names them.
+
+    Raises `SnapshotError` where a name comes twice: a snapshot does not drift from itself.
+
+    >>> read_snapshots("tiny:e5-metaspace", "tiny:e5-metaspace")
+    Traceback (most recent call last):
+    ...
+    triage.errors.SnapshotError: tiny:e5-metaspace is named twice. Name two different snapshots.
+    """
+    for index, reference in enumerate(references):
+        if reference in references[:index]:
+            raise SnapshotError(f"{reference} is named twice.", hint="Name two different snapshots.")
+    return tuple(read_snapshot(find_model(reference), name=reference) for reference in references)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -13,8 +12,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-import platformdirs
-
+from triage.engine.cache import find_cache
 from triage.engine.environment import prepare_import
 from triage.engine.versions import read_versions
 from triage.errors import CheckpointError, StorageError
@@ -106,8 +104,7 @@ def _find_tiny(name: str) -> Path:
     source = Path(__file__).with_name(f"{module}.py").read_bytes()
     versions = read_versions()
     key = hashlib.sha256(source + f"{versions['transformers']} {versions['tokenizers']}".encode()).hexdigest()[:12]
-    root = Path(os.environ.get("TRIAGE_CACHE") or platformdirs.user_cache_path("triage"))
-    folder = root / "models" / key / name
+    folder = find_cache() / "models" / key / name
     if not (folder / "config.json").is_file():
         prepare_import()
         build: Callable[[Path, str], None] = import_module(f"triage.engine.models.{module}").build
