@@ -24,6 +24,7 @@ from collections.abc import Iterable, Mapping
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 KILL_WAIT_S = 10.0  # a process in state D (a hung GPU) may never go: it is reported, not waited for
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -100,14 +101,18 @@ def end_tree(statuses: dict[int, int], grace_s: float) -> dict[int, str]:
 
 def spawn(command: list[str]) -> int:
     """Starts the command in a session of its own. Returns its pid; exits 126 or 127 there, as a shell does."""
+    # Blocked across the fork: a stop that arrives before the child has dropped our handlers must wait, not vanish.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     pid = os.fork()
     if pid:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         return pid
+    signal.set_wakeup_fd(-1)
     os.setsid()
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE):
+    for signum in (*STOP_SIGNALS, signal.SIGCHLD, signal.SIGPIPE):
         signal.signal(signum, signal.SIG_DFL)
-    signal.set_wakeup_fd(-1)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     try:
         os.execvp(command[0], command)
     except OSError as error:
@@ -146,7 +151,7 @@ def main() -> None:
     for fd in (wake_fd, signal_fd):
         os.set_blocking(fd, False)
     signal.set_wakeup_fd(signal_fd)
-    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for signum in STOP_SIGNALS:
         signal.signal(signum, lambda number, _frame: stops.append(number))
     signal.signal(signal.SIGCHLD, lambda *_: None)
 
