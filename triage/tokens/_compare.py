@@ -88,16 +88,17 @@ def _find_divergence(text: str, a: Encoding, b: Encoding) -> Divergence | None:
 
 
 def _first_common(a: Encoding, b: Encoding, start: int) -> tuple[int, int]:
-    """Where the two encodings meet again behind ``start``: the nearest equal token that stands for the same characters.
+    """Where the two encodings meet again behind ``start``: the nearest equal token that ends at the same character.
 
-    Offsets, not tokens alone, decide: in a text that repeats itself equal tokens are everywhere.
+    Offsets, not tokens alone, decide: in a text that repeats itself equal tokens are everywhere. Only their ends are
+    compared, for whether a word's span begins with the space before it is up to the pre-tokenizer.
     """
 
     def places(e: Encoding) -> dict[tuple[object, ...], int]:
         ends: dict[tuple[object, ...], int] = {}
         for i in range(start, len(e.ids)):
             special = bool(e.special_tokens_mask[i])
-            ends.setdefault((e.ids[i], e.tokens[i], special, None if special else e.offsets[i]), i)
+            ends.setdefault((e.ids[i], e.tokens[i], special, None if special else e.offsets[i][1]), i)
         return ends
 
     in_b = places(b)
