@@ -154,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run_app(arguments: Sequence[str] | None) -> int:
     # From 0.26 on typer carries a click of its own, whose classes are not those of the package click.
-    usage_error = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+    usage_error: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
     try:
         code = app(args=arguments, standalone_mode=False)
     except TriageError as error:

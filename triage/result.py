@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from triage.errors import InputError
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 
 class Verdict(StrEnum):

@@ -1,14 +1,17 @@
 """The guard: a small parent that lets nothing of a command outlive it. Standard library only.
 
-Run as ``python -I -S _guard.py FD GRACE_S -- CMD…``. It stands between an owner (pytest, a kernel, ``triage run``)
-and a command, and is the *subreaper* of everything the command starts: a process that loses its parent, renames
+Run as ``python -I -S _guard.py FD OWNER GRACE_S -- CMD…``. It stands between an owner (pytest, a kernel, a runner) and
+a command, and is the *subreaper* of everything the command starts: a process that loses its parent, renames
 itself or opens a session of its own still comes back to the guard (prctl(2), PR_SET_CHILD_SUBREAPER).
 
-FD is one end of a socket pair whose other end the owner holds. The kernel closes it when the owner dies, by
-whatever signal, and the guard then ends the tree; PR_SET_PDEATHSIG would fire when the *thread* that started
-the guard ends. Over the same socket the guard says, a line of JSON each, which pid the command has, and at the end how
-it ended.
+FD is one end of a socket pair whose other end the owner, the process OWNER, holds. The kernel closes it when the
+owner dies, by whatever signal, and the guard then ends the tree; PR_SET_PDEATHSIG would fire when the *thread* that
+started the guard ends. A fork of the owner holds the socket too, so a pidfd watches the owner besides. A byte on the
+socket asks for the end, which a signal cannot do before the guard has its handlers. Before it exits, the guard tells
+the owner over the same socket how it ended, as one line of JSON.
 """
+
+from __future__ import annotations
 
 import contextlib
 import ctypes
@@ -20,14 +23,15 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 KILL_WAIT_S = 10.0  # a process in state D (a hung GPU) may never go: it is reported, not waited for
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 _libc = ctypes.CDLL(None, use_errno=True)
+stops: list[int] = []  # the stop signals that have arrived
 
 
 def read_table() -> dict[int, tuple[int, str, str]]:
@@ -65,19 +69,24 @@ def list_descendants(root: int) -> dict[int, str]:
 
 def send_signal(pids: Iterable[int], signum: int) -> None:
     for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
+        # Gone already, or of another user (sudo): what stays is reported as a survivor.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signum)
 
 
-def reap(statuses: dict[int, int]) -> None:
-    """Collects every child that has ended."""
+def reap(statuses: dict[int, int]) -> bool:
+    """Collects every child that has ended. Says whether one is left.
+
+    The kernel's own answer is exact where the process table is not: every living descendant hangs below a child
+    of the guard, but one whose parent ends while the table is read can be missing from it.
+    """
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
-            return
+            return False
         if pid == 0:
-            return
+            return True
         statuses[pid] = status
 
 
@@ -87,77 +96,81 @@ def end_tree(statuses: dict[int, int], grace_s: float) -> dict[int, str]:
     # A stopped process (SIGSTOP, a debugger) cannot act on TERM before it goes on.
     send_signal(list_descendants(os.getpid()), signal.SIGCONT)
     deadline = time.monotonic() + grace_s
-    while list_descendants(os.getpid()) and time.monotonic() < deadline:
-        reap(statuses)
+    while reap(statuses) and time.monotonic() < deadline:
         time.sleep(0.02)
     deadline = time.monotonic() + KILL_WAIT_S
-    while (left := list_descendants(os.getpid())) and time.monotonic() < deadline:
-        send_signal(left, signal.SIGKILL)
-        reap(statuses)
+    while reap(statuses) and time.monotonic() < deadline:
+        send_signal(list_descendants(os.getpid()), signal.SIGKILL)
         time.sleep(0.02)
-    reap(statuses)
-    return list_descendants(os.getpid())
+    return list_descendants(os.getpid()) if reap(statuses) else {}
 
 
 def spawn(command: list[str]) -> int:
     """Starts the command in a session of its own. Returns its pid; exits 126 or 127 there, as a shell does."""
-    # Blocked across the fork: a stop that arrives before the child has dropped our handlers must wait, not vanish.
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    # Blocked until the child has its own handlers: a TERM in between would be taken by ours, and be lost.
+    signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
     pid = os.fork()
     if pid:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
         return pid
-    signal.set_wakeup_fd(-1)
     os.setsid()
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    for signum in (*STOP_SIGNALS, signal.SIGCHLD, signal.SIGPIPE):
+    signal.set_wakeup_fd(-1)
+    for signum in (*STOPS, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(signum, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
     try:
         os.execvp(command[0], command)
     except OSError as error:
-        os.write(2, f"{command[0]}: {error.strerror}\n".encode())
+        os.write(2, f"{command[0]}: {error.strerror}\n".encode(errors="surrogateescape"))
         os._exit(127 if error.errno == errno.ENOENT else 126)
 
 
-def wait_for_end(child: int, wake_fd: int, owner: socket.socket, stops: list[int], statuses: dict[int, int]) -> str:
-    """Until the command ends, a stop signal arrives or the owner is gone. Says which."""
+def watch_process(pid: int) -> int | None:
+    """A descriptor that becomes readable when the process ends; None where the kernel or a sandbox has none."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
+
+
+def wait_for_end(child: int, wake_fd: int, owner: socket.socket, owner_pid: int, statuses: dict[int, int]) -> str:
+    """Until the command ends, a stop is asked for or the owner is gone. Says which."""
+    owner_fd = watch_process(owner_pid)
+    watched: list[int] = [wake_fd, owner.fileno()] + ([] if owner_fd is None else [owner_fd])
     while True:
         reap(statuses)
         if child in statuses:
             return "ended"
         if stops:
             return "stopped"
-        ready, _, _ = select.select([wake_fd, owner.fileno()], [], [])
+        if os.getppid() != owner_pid:
+            return "owner_died"
+        ready, _, _ = select.select(watched, [], [])
         if owner.fileno() in ready:
             return "stopped" if owner.recv(16) else "owner_died"
+        if owner_fd in ready:
+            return "owner_died"
         os.read(wake_fd, 512)
 
 
-def tell(owner: socket.socket, record: Mapping[str, object]) -> None:
-    with contextlib.suppress(OSError):  # the owner is gone; nobody is left to tell
-        owner.sendall(json.dumps(record).encode() + b"\n")
-
-
 def main() -> None:
-    separator = sys.argv.index("--")
-    owner = socket.socket(fileno=int(sys.argv[1]))
-    grace_s = float(sys.argv[2])
+    lifeline, owner_pid, grace_s = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    os.set_inheritable(lifeline, False)  # held by the command, it would outlive the guard
+    owner = socket.socket(fileno=lifeline)
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
 
-    stops: list[int] = []
     statuses: dict[int, int] = {}
     wake_fd, signal_fd = os.pipe()
     for fd in (wake_fd, signal_fd):
         os.set_blocking(fd, False)
     signal.set_wakeup_fd(signal_fd)
-    for signum in STOP_SIGNALS:
+    for signum in STOPS:
         signal.signal(signum, lambda number, _frame: stops.append(number))
     signal.signal(signal.SIGCHLD, lambda *_: None)
 
-    child = spawn(sys.argv[separator + 1 :])
-    tell(owner, {"pid": child})
-    reason = wait_for_end(child, wake_fd, owner, stops, statuses)
+    child = spawn(sys.argv[sys.argv.index("--") + 1 :])
+    reason = wait_for_end(child, wake_fd, owner, owner_pid, statuses)
     orphans = list_descendants(os.getpid()) if reason == "ended" else {}
     survivors = end_tree(statuses, grace_s)
 
@@ -168,7 +181,8 @@ def main() -> None:
         "orphans": [{"pid": pid, "name": name} for pid, name in orphans.items()],
         "survivors": [{"pid": pid, "name": name} for pid, name in survivors.items()],
     }
-    tell(owner, ending)
+    with contextlib.suppress(OSError):  # the owner is gone; nobody is left to tell
+        owner.sendall(json.dumps(ending).encode() + b"\n")
     sys.exit(1 if returncode is None else returncode if returncode >= 0 else 128 - returncode)
 
 

@@ -32,11 +32,12 @@ class Output:
     """One output; ``kind`` is html, image, text or error, and says which of the others is set."""
 
     kind: str
-    html: Markup = Markup()
+    html: Markup | None = None
     text: Folded | None = None
     label: str = ""
     source: str = ""
     alt: str = ""
+    width: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,7 @@ class Body:
     """All blocks, the notebook's title and question, and its headings as (level, text, anchor)."""
 
     title: str
+    lead: Markup  # the text before the first code: the question
     blocks: tuple[Block, ...]
     headings: tuple[tuple[int, str, str], ...] = ()
 
@@ -137,11 +139,17 @@ class _Reader:
     def _read_image(self, mime: str, content: str, plain: str, metadata: dict[str, Any]) -> Output:
         if mime == "image/svg+xml":  # as an image its scripts do not run
             content = base64.b64encode(content.encode()).decode()
-        told = metadata.get(mime, {})
-        alt = (told.get("alt") if isinstance(told, dict) else None) or metadata.get("alt") or ""
+        own = metadata.get(mime)
+        told = own if isinstance(own, dict) else metadata
+        alt, width = str(told.get("alt") or ""), told.get("width")
         if not alt:
             alt = plain if is_speaking(plain) else f"Picture of the section “{self.section or self.title}”"
-        return Output(kind="image", source=f"data:{mime};base64,{''.join(content.split())}", alt=alt)
+        return Output(
+            kind="image",
+            source=f"data:{mime};base64,{''.join(content.split())}",
+            alt=alt,
+            width=width if isinstance(width, int) else None,
+        )
 
 
 def read_body(notebook: dict[str, Any]) -> Body:
@@ -152,7 +160,10 @@ def read_body(notebook: dict[str, Any]) -> Body:
     """
     reader = _Reader()
     blocks = tuple(reader.read(notebook["cells"]))
-    return Body(title=reader.title, blocks=blocks, headings=tuple(reader.headings))
+    lead = Markup()
+    if blocks and not blocks[0].number and "<h2" not in blocks[0].html:
+        lead, blocks = blocks[0].html, blocks[1:]
+    return Body(title=reader.title, lead=lead, blocks=blocks, headings=tuple(reader.headings))
 
 
 def _merge_streams(outputs: list[Any]) -> Iterator[Any]:

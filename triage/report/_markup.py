@@ -13,99 +13,14 @@ from typing import Any
 
 from markupsafe import Markup
 
-_TAGS = frozenset(
-    [
-        "a",
-        "abbr",
-        "b",
-        "blockquote",
-        "br",
-        "caption",
-        "code",
-        "col",
-        "colgroup",
-        "dd",
-        "del",
-        "details",
-        "div",
-        "dl",
-        "dt",
-        "em",
-        "figcaption",
-        "figure",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "hr",
-        "i",
-        "img",
-        "ins",
-        "kbd",
-        "li",
-        "mark",
-        "ol",
-        "p",
-        "pre",
-        "s",
-        "samp",
-        "small",
-        "span",
-        "strong",
-        "sub",
-        "summary",
-        "sup",
-        "table",
-        "tbody",
-        "td",
-        "tfoot",
-        "th",
-        "thead",
-        "tr",
-        "u",
-        "ul",
-        "var",
-    ]
-)
-_DROPPED = [
-    "script",
-    "style",
-    "iframe",
-    "object",
-    "embed",
-    "template",
-    "svg",
-    "math",
-    "form",
-    "noscript",
-    "link",
-    "meta",
-    "base",
-    "title",
-    "head",
-]
-_STYLES = frozenset(
-    [
-        "background-color",
-        "border",
-        "border-left",
-        "border-radius",
-        "color",
-        "font-style",
-        "font-weight",
-        "margin",
-        "max-width",
-        "opacity",
-        "padding",
-        "text-align",
-        "text-decoration",
-        "vertical-align",
-        "white-space",
-        "width",
-    ]
-)
+_TAGS_TEXT = """
+    a abbr b blockquote br caption code col colgroup dd del details div dl dt em figcaption figure h1 h2 h3 h4 h5 h6
+    hr i img ins kbd li mark ol p pre s samp small span strong sub summary sup table tbody td tfoot th thead tr u ul var
+"""
+_TAGS = set(_TAGS_TEXT.split())
+_DROPPED = ["script", "style", "iframe", "object", "embed", "template", "svg", "math", "form", "noscript"]
+_STYLES = {"background-color", "border", "border-left", "border-radius", "color", "font-style", "font-weight", "margin"}
+_STYLES |= {"opacity", "padding", "text-align", "text-decoration", "vertical-align", "white-space"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 # CSI sequences (colours), OSC and APC strings (titles; Buildkite's timestamps), other two-byte escapes.
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]_][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[@-Z\\^]")
@@ -252,7 +167,7 @@ def _read_markdown() -> Any:
     import mistune
 
     class Renderer(mistune.HTMLRenderer):
-        def heading(self, text: str, level: int, **attrs: Any) -> str:
+        def heading(self, text: str, level: int, **_attrs: Any) -> str:
             anchor = make_anchor(Markup(text).striptags())
             return f'<h{level} id="{anchor}">{text}</h{level}>\n'
 

@@ -22,6 +22,7 @@ RESULT_MIME = "application/vnd.triage.result+json"
 ERROR_MIME = "application/vnd.triage.error+json"
 BANNER_MIME = "application/vnd.triage.banner+json"  # marks the banner, which the page draws by itself
 _BANNER_ID = "triage-verdict"
+_DOTS = 192  # dots per inch: sharp on a dense screen
 
 # The colours of the banner in JupyterLab; the page has its own, from the same family.
 _COLOURS = {
@@ -80,10 +81,12 @@ def show_figure(figure: Figure, *, alt: str) -> None:
     from matplotlib import pyplot
 
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=144, bbox_inches="tight")
+    figure.savefig(buffer, format="png", dpi=_DOTS, bbox_inches="tight")
     pyplot.close(figure)  # else the inline backend shows it once more, without its text
-    bundle = {"image/png": base64.b64encode(buffer.getvalue()).decode(), "text/plain": alt}
-    display(bundle, raw=True, metadata={"image/png": {"alt": alt}})
+    png = buffer.getvalue()
+    width = int.from_bytes(png[16:20], "big") * 96 // _DOTS  # the header's width, shown at the size of the figure
+    bundle = {"image/png": base64.b64encode(png).decode(), "text/plain": alt}
+    display(bundle, raw=True, metadata={"image/png": {"alt": alt, "width": width}})
 
 
 def show_table(frame: pd.DataFrame, *, caption: str, index: bool = False) -> None:
@@ -93,7 +96,7 @@ def show_table(frame: pd.DataFrame, *, caption: str, index: bool = False) -> Non
     from IPython.display import display
 
     with _read_whole_frame():
-        table = frame.to_html(index=index, border=0, escape=True, na_rep="–")
+        table = frame.to_html(index=index, border=0, escape=True, na_rep="—")
         text = frame.to_string(index=index)
     head, _, tail = table.partition(">")
     html = f"{head}><caption>{escape(caption)}</caption>{tail}"

@@ -7,13 +7,14 @@ scripts from CDNs unless told otherwise. What a page needs of it is mistune, pyg
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from triage.cases import Case
 from triage.report._body import read_body
@@ -91,8 +92,17 @@ def _show_value(value: Any) -> str:
 
 def _show_duration(seconds: float | None) -> str:
     if seconds is None:
-        return "–"
+        return "—"
     return f"{seconds:.1f} s" if seconds < 60 else f"{seconds // 60:.0f} min {seconds % 60:02.0f} s"
+
+
+def _show_words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _show_ticks(text: str) -> Markup:
+    """A sentence whose `pieces in backticks` become code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 @cache
@@ -104,7 +114,12 @@ def _read_environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"value": _show_value, "duration": _show_duration, "words": lambda v: v.replace("_", " ")}
+    environment.filters |= {
+        "value": _show_value,
+        "duration": _show_duration,
+        "words": _show_words,
+        "ticks": _show_ticks,
+    }
     environment.globals |= {
         "meaning": _MEANING,
         "style": Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")),

@@ -36,7 +36,7 @@ class NotSavedError(Exception):
     """The notebook could not be saved. Not an OSError, which a cell's own trouble could be mistaken for."""
 
 
-class ThisInterpreterKernel(AsyncKernelManager):
+class ThisInterpreterKernel(AsyncKernelManager):  # type: ignore[misc]  # traitlets are untyped
     """A kernel of this very interpreter; a user-level ``python3`` kernelspec may be of another environment.
 
     It talks over sockets in a private folder, since a free TCP port may be taken by the time it is bound.
