@@ -129,6 +129,31 @@ def run(
     raise typer.Exit(choose_exit_code([result.verdict for result in results], expect=expect))
 
 
+@app.command()
+def doctor(*, as_json: AsJson = False) -> None:
+    """Check whether this machine can run the cases, and say what mends it where it cannot.
+
+    Exits 0 if all is well, 3 otherwise.
+    """
+    from dataclasses import asdict
+
+    from triage.doctor import check_machine
+
+    checks = check_machine()
+    ok = all(check.ok for check in checks)
+    if as_json:
+        typer.echo(json.dumps({"ok": ok, "checks": [asdict(check) for check in checks]}, indent=2))
+    else:
+        from rich.table import Table
+
+        table = Table("check", "", "found", "mend", box=None, header_style="bold", padding=(0, 2, 0, 0))
+        for check in checks:
+            state = "[green]ok[/]" if check.ok else "[red]no[/]"
+            table.add_row(check.name, state, _plain(check.detail), _plain(check.mend))
+        _open_console(stderr=False).print(table)
+    raise typer.Exit(0 if ok else Verdict.INFRA.exit_code)
+
+
 def choose_exit_code(verdicts: Sequence[Verdict], *, expect: Verdict | None = None) -> int:
     """The exit code of a run: the worst of its verdicts.
 
