@@ -1,0 +1,28 @@
+"""A shelf of cases, and a look at what still runs."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.notebooks.shelf import Shelf
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path / "catalogue")
+
+
+@pytest.fixture
+def find_processes() -> Callable[[str], list[psutil.Process]]:
+    """Finds living processes by an argument of their command line."""
+
+    def find(argument: str) -> list[psutil.Process]:
+        found = []
+        for process in psutil.process_iter(["cmdline", "status"]):
+            if argument in (process.info["cmdline"] or []) and process.info["status"] != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        return found
+
+    return find
