@@ -19,10 +19,7 @@ def find_processes() -> Callable[[str], list[psutil.Process]]:
     """Finds living processes by an argument of their command line."""
 
     def find(argument: str) -> list[psutil.Process]:
-        found = []
-        for process in psutil.process_iter(["cmdline", "status"]):
-            if argument in (process.info["cmdline"] or []) and process.info["status"] != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        return found
+        living = (p for p in psutil.process_iter(["cmdline", "status"]) if p.info["status"] != psutil.STATUS_ZOMBIE)
+        return [process for process in living if argument in (process.info["cmdline"] or [])]
 
     return find

@@ -58,5 +58,3 @@ class Shelf:
 
     def find(self, case: Case) -> Path:
         return self.folder / case.notebook
-
-

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.notebooks.shelf import Shelf, code, parameters, prose
 from triage.errors import InputError, ParameterError, StorageError
 from triage.report import reproduce_case
-from tests.notebooks.shelf import Shelf, code, parameters, prose
 from triage.result import Verdict, read_result
 
 DEATHS = {
@@ -38,9 +38,12 @@ def finished(tmp_path_factory):
         parameters('repeat: int = 20  # how often\nname: str = "main"\ncase: str = ""'),
         prose("# Which text?\n\nThe **question**."),
         prose("## A table\n\nOne sentence."),
-        code('import pandas as pd\nshow_table(pd.DataFrame({"<b>": ["</td><script>x</script>"]}), caption="Counts & <more>")'),
-        code('import matplotlib.pyplot as plt\nf, a = plt.subplots()\nshow_figure(f, alt=\'A bar, "one" token high\')'),
-        code('from tqdm.auto import tqdm\nfor _ in tqdm(range(50)): pass\nprint(repeat, name, case)'),
+        code(
+            "import pandas as pd\n"
+            'show_table(pd.DataFrame({"<b>": ["</td><script>x</script>"]}), caption="Counts & <more>")'
+        ),
+        code("import matplotlib.pyplot as plt\nf, a = plt.subplots()\nshow_figure(f, alt='A bar, \"one\" token high')"),
+        code("from tqdm.auto import tqdm\nfor _ in tqdm(range(50)): pass\nprint(repeat, name, case)"),
         code('import sys, os\nopen("scratch.txt", "w").write("kept")\nprint(sys.executable, os.environ["MPLBACKEND"])'),
         parameters="repeat = 3",
     )
@@ -144,7 +147,9 @@ def test_an_error_in_a_cell_is_the_cause(shelf, tmp_path):
     ("kind", "verdict"), [("EngineError", Verdict.INCOMPLETE), ("MissingDependencyError", Verdict.INFRA)]
 )
 def test_an_error_of_triage_gives_its_message_and_its_mend(shelf, tmp_path, kind, verdict):
-    case = shelf.add("told", code(f"from triage.errors import {kind}\nraise {kind}('It is gone.', hint='Bring it back.')"))
+    case = shelf.add(
+        "told", code(f"from triage.errors import {kind}\nraise {kind}('It is gone.', hint='Bring it back.')")
+    )
     result = reproduce(shelf, case, tmp_path)
     assert result.verdict is verdict
     assert result.cause.startswith("It is gone. Raised in cell 2")
@@ -159,7 +164,9 @@ def test_a_notebook_that_leaves_early_with_success_did_not_finish(shelf, tmp_pat
 
 
 def test_a_failure_after_the_verdict_takes_the_verdict_back_but_keeps_the_evidence(shelf, tmp_path):
-    source = "conclude(Result(case='x', family='unknown', verdict='FLAKY', cause='c', next_command='n', findings={'n': 1}))"
+    source = (
+        "conclude(Result(case='x', family='unknown', verdict='FLAKY', cause='c', next_command='n', findings={'n': 1}))"
+    )
     case = shelf.add("after", code(f"from triage.result import Result\n{source}"), code("1 / 0"))
     result = reproduce(shelf, case, tmp_path)
     assert result.verdict is Verdict.INCOMPLETE

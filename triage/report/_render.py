@@ -82,7 +82,11 @@ def _plan_rows(result: Result, parameters: Sequence[Parameter]) -> list[dict[str
         value = result.parameters.get(p.name, p.default)
         rows.append({"name": p.name, "value": value, "changed": given and value != p.default, "parameter": p})
     known = {p.name for p in parameters}
-    rows += [{"name": n, "value": v, "changed": True} for n, v in result.parameters.items() if n not in known]
+    rows += [
+        {"name": n, "value": v, "changed": True, "parameter": None}
+        for n, v in result.parameters.items()
+        if n not in known
+    ]
     return rows
 
 
