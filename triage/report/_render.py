@@ -20,7 +20,7 @@ from triage.cases import Case
 from triage.report._body import read_body
 from triage.report._markup import fold_text
 from triage.report._parameters import Parameter
-from triage.result import Result, Verdict
+from triage.result import Family, Result, Verdict
 
 _TEMPLATES = Path(__file__).with_name("templates")
 
@@ -33,6 +33,17 @@ _MEANING = {
     Verdict.INCONCLUSIVE: "ran, the evidence does not decide",
     Verdict.INCOMPLETE: "did not finish",
 }
+
+
+def prepare_rendering() -> None:
+    """Loads what pages need, which takes longer than a page does: meant for the time while a notebook runs."""
+    example = Result(case="c", family=Family.UNKNOWN, verdict=Verdict.INCOMPLETE, cause="c", next_command="n")
+    cells = [
+        {"cell_type": "markdown", "source": "# a", "metadata": {}},
+        {"cell_type": "code", "source": "a", "metadata": {}, "outputs": []},
+    ]
+    render_report({"cells": cells}, result=example)
+    render_index({"versions": {}, "results": []}, [])
 
 
 def render_report(
