@@ -181,7 +181,7 @@ def _run_app(arguments: Sequence[str] | None) -> int:
     # From 0.26 on typer carries a click of its own, whose classes are not those of the package click.
     usage_error: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
     try:
-        code = app(args=arguments, standalone_mode=False)
+        code = app(args=arguments, prog_name="triage", standalone_mode=False)
     except TriageError as error:
         _complain(str(error))
         return error.exit_code
@@ -204,7 +204,7 @@ def _complain_of_usage(error: Any) -> int:
     message = error.format_message().strip()
     if message:
         command = error.ctx.command_path if getattr(error, "ctx", None) else "triage"
-        _complain(f"{message} See `{command} --help`.")
+        _complain(f"{message.rstrip('.')}. See `{command} --help`.")
     else:
         typer.echo(error.ctx.get_help(), err=True)  # `triage` alone
     return 2
@@ -223,9 +223,9 @@ def _read_catalogue(folder: Path | None) -> tuple[Any, ...]:
 def _open_console(*, stderr: bool) -> Console:
     from rich.console import Console
 
-    # A pipe has no width: wide enough that no cell of a table is cut there.
     stream = sys.stderr if stderr else sys.stdout
-    return Console(file=stream, highlight=False, width=None if stream.isatty() else 200)
+    # A log has no width: whoever searches it wants a cause on one line.
+    return Console(file=stream, highlight=False, width=None if stream.isatty() else 10_000)
 
 
 def _plain(text: str) -> str:
@@ -235,10 +235,12 @@ def _plain(text: str) -> str:
 
 
 def _print_table(console: Console, results: Sequence[Result], out: Path) -> None:
+    from rich import box
     from rich.table import Table
 
     colours = {0: "green", 3: "yellow", 4: "red"}
-    table = Table("case", "verdict", "cause", "report", header_style="bold")
+    table = Table("case", "verdict", "cause", box=box.SIMPLE_HEAD, header_style="bold")
+    table.add_column("report", overflow="fold")  # a path that is cut short opens nothing
     for result in results:
         verdict = f"[{colours[result.verdict.exit_code]}]{result.verdict}[/]"
         table.add_row(result.case, verdict, _plain(result.cause), _plain(str(out / result.case / "report.html")))
