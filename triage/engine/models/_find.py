@@ -23,6 +23,8 @@ from triage.errors import CheckpointError, StorageError
 _TINY: dict[str, tuple[str, str]] = {
     "e5-metaspace": ("e5", "metaspace"),
     "e5-whitespace": ("e5", "whitespace"),
+    "gemma3-legacy": ("gemma3", "legacy"),
+    "gemma3-new": ("gemma3", "new"),
 }
 
 _HUB_NAME = re.compile(r"^(?P<repo>[\w.-]+/[\w.-]+?)(@(?P<revision>[\w./-]+))?$")
