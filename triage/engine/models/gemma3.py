@@ -15,6 +15,12 @@ _PAD, _EOS, _BOS, _UNK, _BOI, _EOI, _IMAGE = range(len(_TOKENS))
 _IMAGE_PX = 56  # 4 x 4 patches of 14 pixels, pooled to 2 x 2 soft tokens
 _PATCH_PX = 14
 _TOKENS_PER_IMAGE = 4
+# As in the published template, an image stands for one <start_of_image>; the processor expands it.
+_CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}{% if message['content'] is string %}{{ message['content'] }}"
+    "{% else %}{% for item in message['content'] %}{% if item['type'] == 'image' %}<start_of_image>"
+    "{% elif item['type'] == 'text' %}{{ item['text'] }}{% endif %}{% endfor %}{% endif %}{% endfor %}"
+)
 _NEW_TOWER, _LEGACY_TOWER = "vision_tower.", "vision_tower.vision_model."
 
 
@@ -106,7 +112,7 @@ def _write_tokenizer(folder: Path) -> int:
                 "eoi_token": _TOKENS[_EOI],
                 "image_token": _TOKENS[_IMAGE],
             },
-            "chat_template": "{{ bos_token }}{% for message in messages %}{{ message['content'] }}{% endfor %}",
+            "chat_template": _CHAT_TEMPLATE,
         },
     )
     return len(vocabulary)
