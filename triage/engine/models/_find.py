@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-import platformdirs
-
+from triage.engine._cache import build_whole, find_cache
 from triage.engine.environment import prepare_import
 from triage.engine.versions import read_versions
-from triage.errors import CheckpointError, StorageError
+from triage.errors import CheckpointError
 
 # name -> (module of this package, variant that its `build` is given)
 _TINY: dict[str, tuple[str, str]] = {
@@ -108,35 +103,9 @@ def _find_tiny(name: str) -> Path:
     source = Path(__file__).with_name(f"{module}.py").read_bytes()
     versions = read_versions()
     key = hashlib.sha256(source + f"{versions['transformers']} {versions['tokenizers']}".encode()).hexdigest()[:12]
-    root = Path(os.environ.get("TRIAGE_CACHE") or platformdirs.user_cache_path("triage"))
-    folder = root / "models" / key / name
+    folder = find_cache() / "models" / key / name
     if not (folder / "config.json").is_file():
         prepare_import()
         build: Callable[[Path, str], None] = import_module(f"triage.engine.models.{module}").build
-        _build_whole(folder, lambda target: build(target, variant))
+        build_whole(folder, lambda target: build(target, variant))
     return folder
-
-
-def _build_whole(folder: Path, build: Callable[[Path], None]) -> None:
-    """Builds under a temporary name beside the target: a folder in the cache is always whole."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise StorageError(
-            f"The cache {folder.parent} cannot be written ({error.strerror}).",
-            hint="Set TRIAGE_CACHE to another folder.",
-        ) from error
-    try:
-        build(work)
-        work.rename(folder)
-    except OSError as error:
-        if error.errno in {errno.ENOTEMPTY, errno.EEXIST}:
-            return  # another process has built the same in the meantime
-        if error.errno is None:  # not the disk: a library that does not load, say
-            raise
-        raise StorageError(
-            f"{folder} could not be built ({error.strerror}).", hint="Set TRIAGE_CACHE to another folder."
-        ) from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
