@@ -13,7 +13,11 @@ import dataclasses
 import json
 import os
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+Note = dict[str, Any]  # what one rule did: kind, pattern, replacement, scope, before, after, dropped
 
 _PROBE_KEY = "\0"  # a name that no rule matches, so that every rule looks at it
 _DTYPES = {
@@ -32,7 +36,7 @@ _DTYPES = {
 }
 
 
-def build_backend(folder):
+def build_backend(folder: str) -> Any:
     """The class that vLLM's Transformers backend would serve the model with, holding the model on the meta device."""
     from torch import nn
     from transformers import AutoConfig, AutoModel
@@ -57,7 +61,7 @@ def build_backend(folder):
     return served
 
 
-def _add_head(served):
+def _add_head(served: Any) -> None:
     """The head stands beside the base model, as in vLLM's CausalMixin; tied, it *is* the input embedding."""
     import torch
 
@@ -70,7 +74,7 @@ def _add_head(served):
         served.skip_prefixes.append("lm_head.")
 
 
-def read_expected(served):
+def read_expected(served: Any) -> dict[str, list[int]]:
     """What the model wants from a checkpoint, as ``{name: shape}``: its parameters and its persistent buffers."""
     expected = {name: list(parameter.shape) for name, parameter in served.named_parameters()}
     for prefix, module in served.named_modules():
@@ -80,9 +84,17 @@ def read_expected(served):
     return expected
 
 
-def get_map_name(mapper):
+def read_aliases(served: Any) -> dict[str, str]:
+    """Second names of a tied weight, as ``{alias: name}``: a checkpoint may hold the weight under either."""
+    first = {id(parameter): name for name, parameter in served.named_parameters()}
+    every = served.named_parameters(remove_duplicate=False)
+    return {name: first[id(parameter)] for name, parameter in every if first[id(parameter)] != name}
+
+
+def get_map_name(mapper: Any) -> Callable[[str], str | None]:
     """vLLM's own method for one name; older versions have only the private one."""
-    return getattr(mapper, "map_name", None) or mapper._map_name
+    method: Callable[[str], str | None] = getattr(mapper, "map_name", None) or mapper._map_name
+    return method
 
 
 class Watch:
@@ -92,9 +104,9 @@ class Watch:
     and when the next one is asked for. A version that walks otherwise leaves no notes, and `find_gaps` then says so.
     """
 
-    def __init__(self, mapper):
-        self.notes = []
-        watched = {}
+    def __init__(self, mapper: Any) -> None:
+        self.notes: list[Note] = []
+        watched: dict[str, Any] = {}
         for field in dataclasses.fields(mapper):
             rules = getattr(mapper, field.name)
             if isinstance(rules, list):
@@ -103,30 +115,30 @@ class Watch:
                 watched[field.name] = self._watch_mapping(field.name, rules)
         self._map_name = get_map_name(dataclasses.replace(mapper, **watched))
 
-    def trace(self, key):
+    def trace(self, key: str) -> tuple[str | None, list[Note]]:
         """(mapped name, the notes of this name)."""
         self.notes = []
         return self._map_name(key), self.notes
 
-    def _watch_list(self, field, rules):
+    def _watch_list(self, field: str, rules: list[Any]) -> list[Any]:
         watch = self
 
-        class Watched(list):
-            def __iter__(self):
+        class Watched(list[Any]):
+            def __iter__(self) -> Iterator[Any]:
                 return watch._hand_out([(rule, describe_renaming(field, rule)) for rule in list.__iter__(self)])
 
         return Watched(rules)
 
-    def _watch_mapping(self, field, rules):
+    def _watch_mapping(self, field: str, rules: dict[Any, Any]) -> dict[Any, Any]:
         watch = self
 
-        class Watched(dict):
-            def items(self):
+        class Watched(dict[Any, Any]):
+            def items(self) -> Any:
                 return watch._hand_out([(item, describe_pair(field, *item)) for item in dict.items(self)])
 
         return Watched(rules)
 
-    def _hand_out(self, rules):
+    def _hand_out(self, rules: list[tuple[Any, Note]]) -> Iterator[Any]:
         for rule, description in rules:
             note = {**description, "before": sys._getframe(1).f_locals.get("key"), "after": None, "dropped": True}
             self.notes.append(note)
@@ -134,7 +146,7 @@ class Watch:
             note.update(after=sys._getframe(1).f_locals.get("key"), dropped=False)
 
 
-def describe_renaming(field, rule):
+def describe_renaming(field: str, rule: Any) -> Note:
     """A Transformers ``WeightRenaming``; ``scope`` is the module that it is confined to."""
     return {
         "kind": field.removeprefix("orig_to_new_"),
@@ -144,7 +156,7 @@ def describe_renaming(field, rule):
     }
 
 
-def describe_pair(field, pattern, replacement):
+def describe_pair(field: str, pattern: Any, replacement: Any) -> Note:
     """A pair of a ``WeightsMapper``: a pattern or plain text, and what takes its place (None drops the weight)."""
     if isinstance(replacement, tuple):  # stacked: (name, shard)
         replacement = replacement[0]
@@ -156,9 +168,9 @@ def describe_pair(field, pattern, replacement):
     }
 
 
-def find_gap(key, mapped, notes):
+def find_gap(key: str, mapped: str | None, notes: list[Note]) -> str | None:
     """Why a trace does not lead from the key to the name that vLLM itself gives, or None where it does."""
-    name = key
+    name: str | None = key
     for note in notes:
         if note["before"] != name:
             return f"between two rules {name!r} became {note['before']!r}"
@@ -166,7 +178,7 @@ def find_gap(key, mapped, notes):
     return None if name == mapped else f"the rules lead to {name!r}, vLLM says {mapped!r}"
 
 
-def try_load(served, tensors):
+def try_load(served: Any, tensors: list[tuple[str, str, list[int]]]) -> tuple[list[str], str | None]:
     """vLLM's own loader on tensors without data. Returns (what it loaded, the error that ended it or None)."""
     import torch
     from vllm.model_executor.models.transformers.base import Base
@@ -181,7 +193,7 @@ def try_load(served, tensors):
         return [], f"{type(error).__name__}: {error}"
 
 
-def main():
+def main() -> None:
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     import transformers
@@ -193,7 +205,9 @@ def main():
     # Some renamings of Transformers remember what they have seen: each pass gets rules that have seen nothing.
     map_name = get_map_name(copy.deepcopy(served.hf_to_vllm_mapper))
     watch = Watch(copy.deepcopy(served.hf_to_vllm_mapper))
-    mapped, gaps, traces = {}, {}, {}
+    mapped: dict[str, str | None] = {}
+    gaps: dict[str, str] = {}
+    traces: dict[str, list[Note]] = {}
     for key in keys:
         mapped[key] = map_name(key)
         traced, notes = watch.trace(key)
@@ -216,6 +230,7 @@ def main():
         "model_class": f"{type(served).__name__} on {type(served.model).__name__}",
         "mapped": mapped,
         "expected": expected,
+        "aliases": read_aliases(served),
         "rules": [
             {name: note[name] for name in ("kind", "pattern", "replacement", "scope")}
             for note in watch.trace(_PROBE_KEY)[1]
