@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from triage.engine._cache import build_whole, find_cache
+from triage.engine.cache import build_whole, find_cache
 from triage.engine.environment import engine_environment
 from triage.engine.versions import read_versions
 from triage.errors import InputError, MissingDependencyError, StorageError, UnsupportedVersionError

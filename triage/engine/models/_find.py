@@ -9,7 +9,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-from triage.engine._cache import build_whole, find_cache
+from triage.engine.cache import build_whole, find_cache
 from triage.engine.environment import prepare_import
 from triage.engine.versions import read_versions
 from triage.errors import CheckpointError
@@ -22,6 +22,7 @@ _TINY: dict[str, tuple[str, str]] = {
     "gemma3-new": ("gemma3", "new"),
 }
 
+_HEADER_MAX_BYTES = 100_000_000  # what safetensors allows
 _HUB_NAME = re.compile(r"^(?P<repo>[\w.-]+/[\w.-]+?)(@(?P<revision>[\w./-]+))?$")
 
 
@@ -72,13 +73,17 @@ def check_model_folder(folder: Path) -> None:
 def read_revision(folder: Path) -> str:
     """What a result records of a model: the Hub revision of a cached snapshot, else a hash of its small files.
 
-    Weights are left out of the hash: they can be large, and their header is what a load depends on first.
+    Of the weights only the headers are hashed: the data can be large, and two key layouts differ in the header alone.
     """
     if folder.parent.name == "snapshots":
         return folder.name
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*.json")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            length = min(int.from_bytes(file.read(8), "little"), _HEADER_MAX_BYTES)
+            digest.update(path.name.encode() + b"\0" + file.read(length) + b"\0")
     return f"sha256:{digest.hexdigest()[:16]}"
 
 

@@ -1,4 +1,4 @@
-"""The folder that triage keeps what it has built in: tiny checkpoints, historical versions."""
+"""Where triage keeps what it has built or fetched: tiny checkpoints, historical versions."""
 
 from __future__ import annotations
 
@@ -17,8 +17,12 @@ _HINT = "Set TRIAGE_CACHE to another folder."
 
 
 def find_cache() -> Path:
-    """``TRIAGE_CACHE``, or the user's cache folder. It need not exist yet."""
-    return Path(os.environ.get("TRIAGE_CACHE") or platformdirs.user_cache_path("triage"))
+    """The cache folder: ``TRIAGE_CACHE`` where it is set, else the user's cache. It need not exist yet.
+
+    >>> find_cache().is_absolute()
+    True
+    """
+    return Path(os.environ.get("TRIAGE_CACHE") or platformdirs.user_cache_path("triage")).absolute()
 
 
 def build_whole(folder: Path, build: Callable[[Path], None]) -> None:
