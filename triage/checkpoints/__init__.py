@@ -21,6 +21,7 @@ from triage.checkpoints._compare import (
 from triage.checkpoints._confirm import EngineStart, start_engine
 from triage.checkpoints._headers import read_checkpoint
 from triage.checkpoints._plot import Branch, grow_tree, plot_keys
+from triage.checkpoints._tables import summarize_layouts, tabulate_pairs, tabulate_start
 
 __all__ = [
     "Branch",
@@ -39,4 +40,7 @@ __all__ = [
     "plot_keys",
     "read_checkpoint",
     "start_engine",
+    "summarize_layouts",
+    "tabulate_pairs",
+    "tabulate_start",
 ]

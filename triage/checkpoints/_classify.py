@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ def classify_checkpoint_keys(
     installed: ModelDiff | None,
     engine: EngineStart | None = None,
     traced_key: str | None = None,
-    next_command: str = "triage cases",
+    checkpoint: str | None = None,
     snapshots: Mapping[str, str] | None = None,
     versions: Mapping[str, str | None] | None = None,
 ) -> Result:
@@ -28,7 +29,7 @@ def classify_checkpoint_keys(
 
     ``historical`` and ``installed`` are the checkpoint under two pairs of versions; ``control`` is the same model in
     the new layout under the historical pair, without which the layout cannot be blamed; ``engine`` is a real start of
-    the installed vLLM on the checkpoint, None where none was asked for.
+    the installed vLLM on the checkpoint, None where none was asked for. ``checkpoint`` is what the next command names.
 
     `REPRODUCED` when a pair refuses the checkpoint's keys and accepts the control's; `NOT_REPRODUCED` when all load.
     Without a piece of evidence, or where two pieces contradict each other, `INCONCLUSIVE`.
@@ -52,7 +53,7 @@ def classify_checkpoint_keys(
         family=Family.CHECKPOINT_KEYS,
         verdict=verdict,
         cause=cause,
-        next_command=next_command,
+        next_command=_suggest(case, verdict, historical=historical, installed=installed, checkpoint=checkpoint),
         arms=arms,
         evidence=tuple(evidence),
         findings={name: _record(diff, traced_key) for name, diff in compared.items() if diff},
@@ -161,16 +162,29 @@ def _decide(
 def _explain(compared: ModelDiff | None, traced_key: str | None) -> str:
     if compared is None or traced_key is None or traced_key not in compared.weights.traces:
         return ""
-    return f"{traced_key}: {explain_end(compared, traced_key)}"
+    return explain_end(compared, traced_key)
+
+
+def _suggest(
+    case: str, verdict: Verdict, *, historical: ModelDiff | None, installed: ModelDiff | None, checkpoint: str | None
+) -> str:
+    """After a reproduction: which of the two packages carries the mend? One of them is put to the installed version."""
+    if not verdict.conclusive:
+        return "triage doctor"
+    command = f"triage run {case} --out reports"
+    if verdict is Verdict.REPRODUCED and historical and installed:
+        old, now = historical.weights.versions, installed.weights.versions
+        pair = ("installed", old.transformers) if old.vllm != now.vllm else (old.vllm, "installed")
+        command += f" -p historical_vllm={pair[0]} -p historical_transformers={pair[1]}"
+    return command + (f" -p checkpoint={shlex.quote(checkpoint)}" if checkpoint else "")
 
 
 def _observe(name: str, compared: ModelDiff) -> list[Evidence]:
-    counts = ", ".join(f"{count} {status}" for status, count in compared.diff.counts.items() if count)
     error = compared.weights.load_error
     return [
         Evidence(
             statement=f"{name}: keys after vLLM's own mapper",
-            observed=counts,
+            observed=compared.describe(),
             expected=f"{len(compared.weights.expected)} matched",
         ),
         Evidence(

@@ -103,6 +103,10 @@ class ModelDiff:
         """The pair, as reports name it."""
         return self.weights.versions.label
 
+    def describe(self) -> str:
+        """How many keys have each status, in words."""
+        return ", ".join(f"{count} {status}" for status, count in self.diff.counts.items() if count)
+
 
 def fold_layers(keys: Iterable[str]) -> list[str]:
     """Keys with their layer numbers folded into ranges, each kind once, in order of appearance.
@@ -223,34 +227,38 @@ def explain_key(compared: ModelDiff, key: str) -> pd.DataFrame:
 
 
 def explain_end(compared: ModelDiff, key: str) -> str:
-    """Why a key ended where it did, in one or two sentences, from its trace alone.
+    """Why a key ended where it did, in one sentence, from its trace alone.
 
-    Names the rule that would have matched the key as it stands in the checkpoint, had an earlier one not renamed it.
+    For a key that reaches no parameter it names a rule that would have matched the key as the checkpoint holds it, had
+    an earlier rule not renamed it, or that would have matched what follows one of its modules.
     Raises `EngineError` where the trace does not lead to vLLM's own result.
     """
     steps = compared.weights.trace(key)
     end = steps[-1].after if steps else key
-    changes = [step for step in steps if step.changed]
+    changes = [(number, step) for number, step in enumerate(steps, start=1) if step.changed]
     if end is None:
-        return f"`{changes[-1].rule}` drops it."
-    found = "is a parameter of the model" if end in compared.weights.expected else "no parameter has this name"
-    sentence = f"It ends as {end}: {found}."
-    if end not in compared.weights.expected and (late := _find_late(key, steps)):
-        number, step = late
-        first = next(n for n, earlier in enumerate(steps, start=1) if earlier.changed)
-        return (
-            f"{sentence} Rule {number}, `{step.rule}`, matches the checkpoint's key and is never reached by it: "
-            f"rule {first}, `{steps[first - 1].rule}`, has renamed it before."
-        )
-    return f"{sentence} Of {len(steps)} rules, {len(changes)} changed it."
-
-
-def _find_late(key: str, steps: Sequence[Step]) -> tuple[int, Step] | None:
-    """The first rule that matches the key as it was, and did not get to see it so."""
+        return f"{key} is dropped by rule {changes[-1][0]} (`{changes[-1][1].rule}`)."
+    if end in compared.weights.expected:
+        through = ", ".join(f"{number} (`{step.rule}`)" for number, step in changes)
+        return f"{key} ends as the parameter {end}" + (f", through rules {through}." if through else ", unchanged.")
+    sentence = f"{key} ends as {end}, which no parameter is called"
     for number, step in enumerate(steps, start=1):
         if step.before != key and not step.changed and _matches(step, key):
-            return number, step
-    return None
+            first = f"rule {changes[0][0]} (`{changes[0][1].rule}`)"
+            return f"{sentence}: rule {number} (`{step.rule}`) would match it, but {first} renames it first."
+    for number, step in enumerate(steps, start=1):
+        if module := _find_module(step, key):
+            return f"{sentence}: rule {number} (`{step.rule}`) would match what follows `{module}`, not the whole name."
+    return f"{sentence}; of {len(steps)} rules, {len(changes)} changed it."
+
+
+def _find_module(step: Step, key: str) -> str | None:
+    """The module after which the rule would match, where it left the key alone: a scope that was not applied."""
+    if step.changed or _matches(step, key):
+        return None
+    parts = key.split(".")
+    heads = (".".join(parts[:depth]) + "." for depth in range(1, len(parts)))
+    return next((head for head in heads if _matches(step, key.removeprefix(head))), None)
 
 
 def _matches(step: Step, key: str) -> bool:

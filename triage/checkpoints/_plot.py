@@ -93,7 +93,7 @@ def plot_keys(diffs: Mapping[str, KeyDiff]) -> Figure:
 
     >>> from triage.checkpoints import compare_keys
     >>> plot_keys({"now": compare_keys({"a": ()}, {"a": ()})}).axes[0].get_title(loc="left")
-    'now: 1 matched'
+    'now'
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
@@ -103,8 +103,7 @@ def plot_keys(diffs: Mapping[str, KeyDiff]) -> Figure:
     figure = Figure(figsize=(10, 0.3 * sum(heights) + 0.6), layout="constrained")
     axes = figure.subplots(len(trees), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
     for axis, (title, tree) in zip(axes, trees.items(), strict=True):
-        counts = ", ".join(f"{count} {status}" for status, count in diffs[title].counts.items() if count)
-        axis.set_title(f"{title}: {counts}", loc="left", fontsize=10)
+        axis.set_title(title, loc="left", fontsize=10)
         _draw_tree(axis, tree)
     axes[-1].set_xlabel("keys")
     seen = [status for status in _COLOURS if any(status in branch.counts for tree in trees.values() for branch in tree)]
