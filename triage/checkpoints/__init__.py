@@ -21,7 +21,13 @@ from triage.checkpoints._compare import (
 from triage.checkpoints._confirm import EngineStart, start_engine
 from triage.checkpoints._headers import read_checkpoint
 from triage.checkpoints._plot import Branch, grow_tree, plot_keys
-from triage.checkpoints._tables import summarize_layouts, tabulate_pairs, tabulate_start
+from triage.checkpoints._tables import (
+    summarize_layouts,
+    tabulate_misfits,
+    tabulate_pairs,
+    tabulate_start,
+    tabulate_trace,
+)
 
 __all__ = [
     "Branch",
@@ -41,6 +47,8 @@ __all__ = [
     "read_checkpoint",
     "start_engine",
     "summarize_layouts",
+    "tabulate_misfits",
     "tabulate_pairs",
     "tabulate_start",
+    "tabulate_trace",
 ]

@@ -99,12 +99,13 @@ def plot_keys(diffs: Mapping[str, KeyDiff]) -> Figure:
     from matplotlib.patches import Patch
 
     trees = {title: grow_tree(diff) for title, diff in diffs.items()}
+    width = max((3 * branch.depth + len(branch.name) for tree in trees.values() for branch in tree), default=0)
     heights = [len(tree) + 2.0 for tree in trees.values()]
     figure = Figure(figsize=(10, 0.3 * sum(heights) + 0.6), layout="constrained")
     axes = figure.subplots(len(trees), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
     for axis, (title, tree) in zip(axes, trees.items(), strict=True):
         axis.set_title(title, loc="left", fontsize=10)
-        _draw_tree(axis, tree)
+        _draw_tree(axis, tree, width=width)
     axes[-1].set_xlabel("keys")
     seen = [status for status in _COLOURS if any(status in branch.counts for tree in trees.values() for branch in tree)]
     figure.legend(
@@ -116,7 +117,8 @@ def plot_keys(diffs: Mapping[str, KeyDiff]) -> Figure:
     return figure
 
 
-def _draw_tree(axis: Axes, tree: list[Branch]) -> None:
+def _draw_tree(axis: Axes, tree: list[Branch], *, width: int) -> None:
+    """``width``: the characters that the widest name of all trees takes."""
     for row, branch in enumerate(tree):
         left = 0
         for status, colour in _COLOURS.items():
@@ -126,7 +128,6 @@ def _draw_tree(axis: Axes, tree: list[Branch]) -> None:
         words = ", ".join(f"{branch.counts[status]} {status}" for status in _COLOURS if branch.counts.get(status))
         axis.annotate(words, (left, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
     axis.set_yticks([])
-    width = max(3 * branch.depth + len(branch.name) for branch in tree) if tree else 0
     for row, branch in enumerate(tree):  # tick labels hang on the right, where the indent would not show
         shift = (3 * branch.depth - width - 1) * _NAME_PT * 0.602  # the advance of the monospaced font
         axis.annotate(

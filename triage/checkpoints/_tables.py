@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from triage.checkpoints._compare import KeyStatus, ModelDiff
+from triage.checkpoints._compare import KeyDiff, KeyStatus, ModelDiff
 from triage.checkpoints._confirm import EngineStart
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def summarize_layouts(layouts: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def tabulate_pairs(compared: Mapping[str, ModelDiff]) -> pd.DataFrame:
-    """One row for each checkpoint under a pair of versions: the counts by status, and what vLLM's own loader said."""
+    """One row for each checkpoint under a pair of versions: the counts by status, and whether vLLM's own loader agrees."""
     import pandas as pd
 
     rows = [
@@ -55,11 +55,50 @@ def tabulate_pairs(compared: Mapping[str, ModelDiff]) -> pd.DataFrame:
             "vLLM": pair.weights.versions.vllm,
             "Transformers": pair.weights.versions.transformers,
             **{status.value: pair.diff.counts[status] for status in KeyStatus},
-            "vLLM's loader": (pair.weights.load_error or "takes all").partition(". ")[0],
+            "vLLM's loader": "takes all" if pair.weights.load_error is None else "refuses",
         }
         for name, pair in compared.items()
     ]
     return pd.DataFrame(rows)
+
+
+def tabulate_misfits(diff: KeyDiff) -> pd.DataFrame:
+    """What does not fit, by module: ``status``, ``module``, ``keys`` (how many), ``first`` (one of them).
+
+    >>> from triage.checkpoints import compare_keys
+    >>> tabulate_misfits(compare_keys({"a.b.c.0.x": (), "a.b.c.1.x": ()}, {})).values.tolist()
+    [['unexpected', 'a.b.c.*', 2, 'a.b.c.0.x']]
+    """
+    import pandas as pd
+
+    groups: dict[tuple[str, str], list[str]] = {}
+    for status, keys in (
+        (KeyStatus.UNEXPECTED, list(diff.unexpected)),
+        (KeyStatus.MISMATCHED, [entry.key for entry in diff.mismatched]),
+        (KeyStatus.MISSING, list(diff.missing)),
+    ):
+        for key in keys:
+            groups.setdefault((status.value, _find_module(key)), []).append(key)
+    rows = [(status, module, len(keys), keys[0]) for (status, module), keys in groups.items()]
+    return pd.DataFrame(rows, columns=["status", "module", "keys", "first"])
+
+
+def _find_module(key: str) -> str:
+    """The key's first parts, without the tensor's own name, and down to a list of layers at most."""
+    parts = key.split(".")[:-1]
+    layers = next((index for index, part in enumerate(parts) if part.isdigit()), None)
+    return ".".join([*parts[:layers], "*"] if layers is not None else parts[: _MODULE_PARTS + 1])
+
+
+def tabulate_trace(compared: ModelDiff, key: str) -> pd.DataFrame:
+    """`explain_key` for reading: ``step``, ``rule``, and the ``name after it`` where the rule changed it."""
+    import pandas as pd
+
+    rows = [
+        (number, str(step.rule), (step.after or "(dropped)") if step.changed else "unchanged")
+        for number, step in enumerate(compared.weights.trace(key), start=1)
+    ]
+    return pd.DataFrame(rows, columns=["step", "rule", "name after it"])
 
 
 def tabulate_start(engine: EngineStart | None) -> pd.DataFrame:
