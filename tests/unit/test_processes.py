@@ -150,7 +150,9 @@ signal.pause()
 
 
 def test_a_command_does_not_hold_the_lifeline_of_its_guard():
-    with start_guarded(python("import os; print(sorted(os.listdir('/proc/self/fd')))"), stdout=subprocess.PIPE) as command:
+    with start_guarded(
+        python("import os; print(sorted(os.listdir('/proc/self/fd')))"), stdout=subprocess.PIPE
+    ) as command:
         command.wait(timeout_s=30)
         listed = command._process.stdout.read().decode()
         command._process.stdout.close()

@@ -46,7 +46,7 @@ def summarize_layouts(layouts: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def tabulate_pairs(compared: Mapping[str, ModelDiff]) -> pd.DataFrame:
-    """One row for each checkpoint under a pair of versions: the counts by status, and whether vLLM's own loader agrees."""
+    """One row for each checkpoint under a pair of versions: the counts by status, and vLLM's own loader's answer."""
     import pandas as pd
 
     rows = [
