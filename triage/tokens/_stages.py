@@ -42,6 +42,12 @@ def read_definition(snapshot: Snapshot) -> dict[str, object]:
     return definition
 
 
+def drop_stage(snapshot: Snapshot, stage: Stage) -> Snapshot:
+    """The snapshot without one of its optional stages: as if a normalizer, say, were skipped."""
+    definition = read_definition(snapshot) | {stage.value: None}
+    return Snapshot(f"{snapshot.name} without {stage}", snapshot.folder, Tokenizer.from_str(json.dumps(definition)))
+
+
 class Swapper:
     """Two snapshots whose stages can be exchanged; ``encodings`` counts the texts encoded, the cost of an attribution.
 
