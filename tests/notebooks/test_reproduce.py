@@ -186,7 +186,9 @@ def test_outputs_that_were_stored_in_the_source_prove_nothing(shelf, tmp_path, f
     executed = read_notebook(folder)
     case = shelf.add("stored", code("import os; os._exit(1)"))
     source = json.loads(shelf.find(case).read_text())
-    source["cells"].append(dict(executed["cells"][-1], id="last"))  # its reply and its result bundle came long ago
+    source["cells"].append(dict(executed["cells"][-1], id="last"))  # its reply and its result came long ago
+    for cell in source["cells"]:
+        cell["metadata"]["execution"] = executed["cells"][-1]["metadata"]["execution"]
     shelf.find(case).write_text(json.dumps(source))
     result = reproduce(shelf, case, tmp_path / "out")
     assert result.verdict is Verdict.INCOMPLETE
@@ -248,3 +250,23 @@ def test_no_report_of_an_earlier_run_survives_a_run_that_cannot_be_written(shelf
 
 def _raise(*_, **__):
     raise StorageError("full", hint="free some space")
+
+
+def test_the_notebook_on_disk_is_whole_at_every_moment_of_the_run(shelf, tmp_path):
+    case = shelf.add("big", *[code("print('x' * 3_000_000)", nth=n) for n in range(8)])
+    path = tmp_path / "big" / "notebook.ipynb"
+    sizes, ended = set(), threading.Event()
+
+    def look():
+        while not ended.is_set():
+            if path.exists():
+                sizes.add(len(json.loads(path.read_text())["cells"]) and path.stat().st_size)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        reproduce(shelf, case, tmp_path)
+    finally:
+        ended.set()
+        looking.join()
+    assert len(sizes) > 3, "it was seen while it grew"

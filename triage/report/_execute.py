@@ -54,7 +54,7 @@ def execute_notebook(
     the log cannot be written; every other ending is in the returned `Run`.
     """
     began = time.monotonic()
-    # Unix sockets of the kernel lie in here, and their paths may not pass 107 bytes: so /tmp and a short name.
+    # The sockets, start-up files and messages of this run; outside the report, which may lie on a shared disk.
     with tempfile.TemporaryDirectory(prefix="triage-", ignore_cleanup_errors=True) as private:
         asked, answered = Path(private, "request.json"), Path(private, "outcome.json")
         cleaned = Path(private, source.name)

@@ -37,6 +37,8 @@ def settle_result(opened: Result, run: Run, audit: Audit, *, log_name: str) -> R
     told = audit.result
     base = opened if told is None else _adopt(told, opened)
     base = base.model_copy(update={"duration_s": round(run.duration_s, 3)})
+    if run.survivors:  # not even SIGKILL ended them: they wait in the driver, and hold the device
+        base = base.model_copy(update={"findings": base.findings | {"unkillable_processes": list(run.survivors)}})
     if told is not None and audit.complete:
         return base
     verdict, cause, next_command = _explain(opened.case, run, audit, log_name)
