@@ -23,6 +23,10 @@ from triage.errors import CheckpointError, StorageError
 _TINY: dict[str, tuple[str, str]] = {
     "e5-metaspace": ("e5", "metaspace"),
     "e5-whitespace": ("e5", "whitespace"),
+    "gritlm": ("gritlm", "grit"),
+    "gritlm-mistral": ("gritlm", "mistral"),
+    "qwen25vl": ("qwen25vl", "default"),
+    "qwen25vl-hub": ("qwen25vl", "hub"),
 }
 
 _HUB_NAME = re.compile(r"^(?P<repo>[\w.-]+/[\w.-]+?)(@(?P<revision>[\w./-]+))?$")
