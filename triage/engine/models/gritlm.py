@@ -19,20 +19,21 @@ _SPECIALS = ("<unk>", "<s>", "</s>")
 _MARKERS = ("▁<", "<", "|", ">", "user", "embed")
 # The words of the upstream test's texts, so that a text has about as many tokens here as in the real vocabulary.
 _WORDS = """
-A All Among Bitcoin By Cash Compared Current Digital Electronic Embedding Generation Generative Given GRIT GritLM Instruction
-Massive Messages Models Notably Peer Proof RAG Representational Retrieval Signatures System Text The They Tuning We While a
-abstract accepting ahead all allow an and another any are as at attack attackers available based basis be been being benchmark
-benefits best better between both broadcast by can cannot cash chain change changed code computed controlled cooperating
-cash data decision detail digital directly distinguish documents double effort either electronic embedding etc events financial
-find for forming freely from generation generative going gone handle happened hash hashing if in instruction institution
-institutions instructions into introduce is it large largest language last length leave long longer longest lost main majority
-matches message messages minimal model models need network new no node nodes not of on one ongoing only open or other others
-outpace outperforms paper parties party payments peer perform performance performing power prevent problem problems proof
-propose provide publicly pure purely range rebuild record redoing reduced rejoin representational required requires requiring
-retrieval retrieve resulting scaling scientific sent separate sequence served set sets sharing signatures single size
-solution spending speeds state still structure task tasks text than that the their them there these they this through
-thus timestamps title to trained training transactions trusted tuning two unification unify up using version via was
-well were what while will with without witnessed work
+A All Among Bitcoin By Cash Compared Current Digital Electronic Embedding GRIT Generation Generative Given GritLM
+Instruction Massive Messages Models Notably Peer Proof RAG Representational Retrieval Signatures System Text The They
+Tuning We While a abstract accepting ahead all allow an and another any are as at attack attackers available based
+basis be been being benchmark benefits best better between both broadcast by can cannot cash chain change changed code
+computed controlled cooperating data decision detail digital directly distinguish documents double effort either
+electronic embedding etc events financial find for forming freely from generation generative going gone handle
+happened hash hashing if in institution institutions instruction instructions into introduce is it language large
+largest last leave length long longer longest lost main majority matches message messages minimal model models need
+network new no node nodes not of on one ongoing only open or other others outpace outperforms paper parties party
+payments peer perform performance performing power prevent problem problems proof propose provide publicly pure purely
+range rebuild record redoing reduced rejoin representational required requires requiring resulting retrieval retrieve
+scaling scientific sent separate sequence served set sets sharing signatures single size solution speeds spending
+state still structure task tasks text than that the their them there these they this through thus timestamps title to
+trained training transactions trusted tuning two unification unify up using version via was well were what while will
+with without witnessed work
 """
 
 
@@ -45,11 +46,11 @@ def build(folder: Path, variant: str) -> None:
     torch.manual_seed(0)
     config = MistralConfig(
         vocab_size=len(tokenizer["model"]["vocab"]),
-        hidden_size=8 * _HEAD_DIM,
-        intermediate_size=512,
-        num_hidden_layers=4,
-        num_attention_heads=8,
-        num_key_value_heads=4,
+        hidden_size=16 * _HEAD_DIM,
+        intermediate_size=1024,
+        num_hidden_layers=2,
+        num_attention_heads=16,
+        num_key_value_heads=8,
         head_dim=_HEAD_DIM,
         max_position_embeddings=_MAX_TOKENS,
         sliding_window=None,
@@ -93,7 +94,7 @@ def _write_pooling(folder: Path) -> None:
     (folder / "1_Pooling").mkdir()
     _write(
         folder / "1_Pooling" / "config.json",
-        {"word_embedding_dimension": 8 * _HEAD_DIM, "pooling_mode_mean_tokens": True},
+        {"word_embedding_dimension": 16 * _HEAD_DIM, "pooling_mode_mean_tokens": True},
     )
 
 
