@@ -192,7 +192,7 @@ def _describe(start: Startup) -> dict[str, object]:
 
 
 def _next_command(case: str, verdict: Verdict) -> str:
-    real = f"triage run {case} --out reports -p model=Qwen/Qwen2.5-VL-3B-Instruct"
     if verdict is Verdict.INCONCLUSIVE:
         return f"triage run {case} --out reports -p time_limit_s=900"
-    return real  # on a ROCm node, with the model in the Hub cache
+    real = f"triage run {case} --out reports -p model=Qwen/Qwen2.5-VL-3B-Instruct"
+    return f"{real}  # on a ROCm node, with the model in its Hub cache"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -87,7 +88,7 @@ def classify_settings_leak(
         verdict=verdict,
         cause=cause,
         needs_gpu=needs_gpu,
-        next_command=f"triage run {case} --out reports -p model=parasail-ai/GritLM-7B-vllm",
+        next_command=_next_command(case, verdict),
         arms=arms,
         evidence=evidence,
         findings=findings,
@@ -129,25 +130,40 @@ def _decide(measured: _Measured) -> tuple[Verdict, str]:
         return Verdict.NOT_REPRODUCED, "Nothing that the test leaves to a default resolves to another value."
     default, explicit = (measured.worst(pairs) for pairs in measured.served)
     effect, noise = measure_effect(*measured.served), measure_noise(measured.served)
-    named = ", ".join(leaks)
+    named = _name_leaks(measured)
     moved = (
         f"together they move a cosine by up to {effect:.1e}, above the noise of {noise:.1e}"
         if effect > noise
-        else f"what they do to the cosines ({effect:.1e}) is not above the noise ({noise:.1e}), so none is blamed"
+        else f"they move no cosine above the noise ({effect:.1e} against {noise:.1e}), so none is blamed for a number"
     )
     if explicit < 0:
         return Verdict.INCONCLUSIVE, (
-            f"With explicit settings a pair misses the tolerance as well, by {-explicit:.1e}: they are not the cause."
+            f"With explicit settings a pair misses the tolerance as well, by {-explicit:.1e}: the defaults are not the "
+            "cause, or not alone."
         )
     if default < 0:
         if effect > noise:
             return Verdict.REPRODUCED, f"Defaults leak in ({named}); {moved}, and beyond the tolerance."
         return Verdict.INCONCLUSIVE, f"Defaults leak in ({named}) and a pair misses the tolerance, but {moved}."
     return Verdict.MECHANISM, (
-        f"The test leaves {named} to defaults that resolve to other values than the explicit ROCm settings; here "
-        f"{moved}. The smallest margin to the tolerance of {measured.tolerance:g} is {default:.2e} with the defaults "
-        f"and {explicit:.2e} with the explicit settings."
+        f"The test leaves to defaults what the ROCm settings make explicit: {named}. Here {moved}. The smallest margin "
+        f"to the tolerance of {measured.tolerance:g} is {default:.2e} with the defaults and {explicit:.2e} with the "
+        "explicit settings."
     )
+
+
+def _name_leaks(measured: _Measured) -> str:
+    before, after = (c.settings | c.variables for c in (measured.default_config, measured.explicit_config))
+    values = ((name, json.dumps(before.get(name)), json.dumps(after.get(name))) for name in measured.leaks)
+    return ", ".join(f"{name} ({old} by default, {new} explicitly)" for name, old, new in values)
+
+
+def _next_command(case: str, verdict: Verdict) -> str:
+    if verdict is Verdict.INCONCLUSIVE:
+        return f"triage run {case} --out reports -p repeats=10"
+    if read_platform() is Platform.ROCM:
+        return f"triage run {case} --out reports"
+    return f"triage run {case} --out reports  # on a ROCm node"
 
 
 def _judge_arms(measured: _Measured) -> tuple[Arm, ...]:
