@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from triage.encoder import Startup, compare_startups, explain_startups, read_startup_phases
+from triage.encoder import Startup, compare_startups, explain_startups, plot_phases, read_startup_phases
 from triage.engine.startup import Phase
 
 DATA = Path(__file__).parents[1] / "data"
@@ -36,6 +36,19 @@ def test_the_profiled_modality_is_read_from_a_real_log(setting: str, expected: t
     profiled = read_startup_phases(read_log(setting)).profiled
     assert profiled is not None
     assert (profiled.modality, profiled.items, profiled.encoder_budget) == expected
+
+
+def test_a_log_that_is_coloured_because_a_jupyter_kernel_asks_for_it_is_read_as_well() -> None:
+    assert "\x1b[" in read_log("explicit-coloured")
+    log = read_startup_phases(read_log("explicit-coloured"))
+    assert [time.phase for time in log.phases] == [t.phase for t in read_startup_phases(read_log("explicit")).phases]
+    assert log.profiled is not None
+    assert (log.profiled.modality, log.profiled.encoder_budget) == ("image", 2048)
+    assert "\x1b" not in log.profiled.line
+
+
+def test_the_picture_of_a_start_without_a_log_is_empty_not_an_error() -> None:
+    assert plot_phases([make_start("")]).axes[0].containers == []
 
 
 def test_the_durations_of_the_phases_add_up_to_the_time_between_first_line_and_readiness() -> None:

@@ -62,5 +62,6 @@ def plot_phases(startups: Sequence[Startup]) -> Figure:
     axes.invert_yaxis()
     axes.set_xlabel("seconds (the log is good to 1 s)")
     axes.set_title("Phases of the start-up")
-    figure.legend(loc="outside lower center", ncols=4, frameon=False)
+    if not durations.empty:
+        figure.legend(loc="outside lower center", ncols=4, frameon=False)
     return figure

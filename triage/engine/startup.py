@@ -43,6 +43,7 @@ _MARKERS: tuple[tuple[Phase, re.Pattern[str]], ...] = (
 _ORDER = tuple(Phase)
 _YEAR_S = 366 * 24 * 3600.0  # of the leap year 2000, which stands in for the year that the stamps leave out
 _STAMP = re.compile(r"\b(?:DEBUG|INFO|WARNING|ERROR) (\d\d-\d\d \d\d:\d\d:\d\d) \[")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # a Jupyter kernel sets FORCE_COLOR, and vLLM obeys it
 _PROFILED = re.compile(
     r"Encoder cache will be initialized with a budget of (?P<budget>\d+) tokens, "
     r"and profiled with (?P<items>\d+) (?P<modality>\w+) items"
@@ -104,7 +105,7 @@ def read_startup_phases(log_text: str) -> StartupLog:
     first: datetime | None = None
     elapsed_s = 0.0
     for raw in log_text.splitlines():
-        line = raw.strip()
+        line = _COLOUR.sub("", raw).strip()
         if stamp := _STAMP.search(line):
             now = datetime.strptime(f"2000-{stamp[1]}", "%Y-%m-%d %H:%M:%S")  # vLLM's stamps carry no year
             if first is None:
