@@ -42,6 +42,10 @@ def finished(tmp_path_factory):
             "import pandas as pd\n"
             'show_table(pd.DataFrame({"<b>": ["</td><script>x</script>"]}), caption="Counts & <more>")'
         ),
+        code(
+            "other = pd.DataFrame({'count': [285]}, index=pd.Index(['0.24'], name='since'))\n"
+            "show_table(other, caption='Labelled rows')"
+        ),
         code("import matplotlib.pyplot as plt\nf, a = plt.subplots()\nshow_figure(f, alt='A bar, \"one\" token high')"),
         code("from tqdm.auto import tqdm\nfor _ in tqdm(range(50)): pass\nprint(repeat, name, case)"),
         code('import sys, os\nopen("scratch.txt", "w").write("kept")\nprint(sys.executable, os.environ["MPLBACKEND"])'),
@@ -91,9 +95,21 @@ def test_the_banner_at_the_top_shows_the_final_verdict(finished):
     assert "REPRODUCED" in "".join(banner["outputs"][0]["data"]["text/html"])
 
 
+def test_row_labels_are_shown_unless_they_only_count_the_rows(finished):
+    from bs4 import BeautifulSoup
+
+    _, folder = finished
+    page = BeautifulSoup((folder / "report.html").read_text(), "html.parser")
+    tables = {table.caption.text: table for table in page.find_all("table")}
+    assert [h.text for h in tables["Labelled rows"].find_all("th", scope="row")] == ["0.24"]
+    assert tables["Counts & <more>"].find("th", scope="row") is None
+
+
 def test_progress_bars_stay_out_of_the_executed_notebook(finished):
     _, folder = finished
-    assert "it/s" not in (folder / "notebook.ipynb").read_text()
+    text = (folder / "notebook.ipynb").read_text()
+    assert "it/s" not in text
+    assert "IProgress" not in text
 
 
 def test_the_record_holds_no_path_of_this_machine(finished):

@@ -30,10 +30,11 @@ def check_case(
 ) -> dict[str, Any]:
     """The parameters that a case will run with: its own, then ``values``, then ``texts`` (``NAME=VALUE``).
 
-    A notebook with a parameter ``case`` is told the case's id. Raises one `ParameterError` with every problem.
+    A notebook with a parameter ``case`` or ``case_id`` is told the case's id. Raises one `ParameterError` with
+    every problem.
     """
     known = read_parameters(notebook or case.notebook_path)
-    own: dict[str, Any] = {"case": case.id} if any(p.name == "case" for p in known) else {}
+    own: dict[str, Any] = {p.name: case.id for p in known if p.name in {"case", "case_id"}}
     values = {**own, **case.parameters, **(values or {})}
     return check_parameters(known, values=values, texts=texts, place=f"{case.id} ({case.notebook})")
 
