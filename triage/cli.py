@@ -126,7 +126,7 @@ def run(
         typer.echo((out / "index.json").read_text(encoding="utf-8").rstrip())
     else:
         typer.echo(out / "index.html")
-    raise typer.Exit(choose_exit_code([result.verdict for result in results], expect=expect))
+    raise typer.Exit(choose_exit_code(results, expect=expect))
 
 
 @app.command()
@@ -154,22 +154,22 @@ def doctor(*, as_json: AsJson = False) -> None:
     raise typer.Exit(0 if ok else Verdict.INFRA.exit_code)
 
 
-def choose_exit_code(verdicts: Sequence[Verdict], *, expect: Verdict | None = None) -> int:
-    """The exit code of a run: the worst of its verdicts.
+def choose_exit_code(results: Sequence[Result], *, expect: Verdict | None = None) -> int:
+    """The exit code of a run: the worst of its results.
 
     A run that did not finish cannot meet or miss an expectation, unless INCOMPLETE is what was expected.
 
-    >>> choose_exit_code([Verdict.REPRODUCED, Verdict.INCONCLUSIVE])
+    >>> one = Result(case="c", family="unknown", verdict="REPRODUCED", cause="seen", next_command="")
+    >>> choose_exit_code([one, one.model_copy(update={"verdict": Verdict.INCONCLUSIVE})])
     3
-    >>> choose_exit_code([Verdict.REPRODUCED], expect=Verdict.NOT_REPRODUCED)
+    >>> choose_exit_code([one], expect=Verdict.NOT_REPRODUCED)
     1
     """
     if expect is None:
-        return max((verdict.exit_code for verdict in verdicts), default=0)
-    others = {verdict for verdict in verdicts if verdict is not expect}
-    if Verdict.INCOMPLETE in others:
-        return Verdict.INCOMPLETE.exit_code
-    return 1 if others else 0
+        return max((result.exit_code for result in results), default=0)
+    others = [result for result in results if result.verdict is not expect]
+    unfinished = [result.exit_code for result in others if result.verdict is Verdict.INCOMPLETE]
+    return max(unfinished, default=1 if others else 0)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -217,3 +217,17 @@ def test_a_read_only_folder_is_one_sentence(shelf, small_disk):
     assert ended.returncode == 3
     assert "Read-only file system" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("reference", "sentence"),
+    [("/no/such/folder", "is not a model folder"), ("tiny:e7", "No tiny checkpoint is called 'e7'")],
+)
+def test_a_model_that_is_not_there_is_bad_input(tmp_path, reference, sentence):
+    ended = triage("run", "e5-token-count", "--out", tmp_path, "-p", f"snapshot_a={reference}")
+    assert ended.returncode == 2
+    result = read_result(tmp_path / "e5-token-count" / "result.json")
+    assert result.verdict is Verdict.INCOMPLETE
+    assert sentence in result.cause
+    assert result.next_command
+    assert "Traceback" not in ended.stderr

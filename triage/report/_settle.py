@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from triage.cases import Case
+from triage.errors import InputError
 from triage.report._audit import Audit, Cell
 from triage.report._execute import Run
 from triage.report._outcome import End
@@ -42,7 +43,10 @@ def settle_result(opened: Result, run: Run, audit: Audit, *, log_name: str) -> R
     if told is not None and audit.complete:
         return base
     verdict, cause, next_command = _explain(opened.case, run, audit, log_name)
-    return base.model_copy(update={"verdict": verdict, "cause": cause, "next_command": next_command})
+    told_error = audit.broken.told if audit.broken is not None else None
+    bad_input = told_error is not None and InputError.__name__ in told_error.types
+    update = {"verdict": verdict, "cause": cause, "next_command": next_command, "bad_input": bad_input}
+    return base.model_copy(update=update)
 
 
 def _adopt(told: Result, opened: Result) -> Result:
