@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from triage.engine.versions import read_versions
 from triage.result import Evidence, Family, Result, Verdict
+from triage.tokens._attribute import Attribution
 from triage.tokens._compare import TextComparison, describe_place
 
 
@@ -16,12 +17,14 @@ def classify_token_counts(
     predicted: Mapping[str, Mapping[str, int]],
     comparisons: Mapping[str, TextComparison],
     expected: Sequence[tuple[int, ...]] | None = None,
+    attribution: Attribution | None = None,
 ) -> Result:
     """Whether two snapshots drift apart when served, and whether the tokenizers alone explain it.
 
     ``served`` and ``predicted`` map both snapshots to counts by request; ``comparisons`` map the texts' names to what
-    `compare_snapshots` found. `REPRODUCED` needs a served drift that equals the predicted one in every request; a drift
-    the tokenizers do not explain, or a missing count, is `INCONCLUSIVE`.
+    `compare_snapshots` found, and ``attribution`` names the stages that did it. `REPRODUCED` needs a served drift that
+    equals the predicted one in every request; a drift the tokenizers do not explain, or a missing count, is
+    `INCONCLUSIVE`.
     """
     verdict, cause = _judge(served, predicted, comparisons)
     evidence = [
@@ -39,6 +42,17 @@ def classify_token_counts(
         )
         for name, comparison in comparisons.items()
     ]
+    stages = attribution.stages if attribution is not None else None
+    if stages and attribution is not None:
+        shortest = min(attribution.witnesses, key=len)
+        evidence.append(
+            Evidence(
+                statement="the smallest set of tokenizer stages that explains it",
+                observed=f"{' and '.join(stages)}; the shortest text that still differs is {shortest!r}",
+            )
+        )
+        if verdict is Verdict.REPRODUCED:
+            cause += f" The snapshots differ there in their {' and '.join(stages)}."
     return Result(
         case=case,
         family=Family.TOKEN_COUNT,
@@ -49,6 +63,7 @@ def classify_token_counts(
         findings={
             "served": {name: dict(counts) for name, counts in served.items()},
             "predicted": {name: dict(counts) for name, counts in predicted.items()},
+            "stages": None if stages is None else [str(stage) for stage in stages],
             "expected": None if expected is None else [list(allowed) for allowed in expected],
         },
         versions=read_versions(),
