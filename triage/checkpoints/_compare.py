@@ -255,7 +255,7 @@ def explain_end(compared: ModelDiff, key: str) -> str:
 
 
 def _foretell(step: Step, key: str) -> str:
-    """What the rule would do to the key. A pattern that its library wrapped in a group of its own counts groups anew."""
+    """What the rule would do to the key, by the pattern that the mapper really holds."""
     if step.rule.kind is not RuleKind.REGEX or step.rule.replacement is None:
         return "match it"
     return f"make it {re.sub(step.rule.pattern, step.rule.replacement, key)}"
