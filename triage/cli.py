@@ -126,25 +126,50 @@ def run(
         typer.echo((out / "index.json").read_text(encoding="utf-8").rstrip())
     else:
         typer.echo(out / "index.html")
-    raise typer.Exit(choose_exit_code([result.verdict for result in results], expect=expect))
+    raise typer.Exit(choose_exit_code(results, expect=expect))
 
 
-def choose_exit_code(verdicts: Sequence[Verdict], *, expect: Verdict | None = None) -> int:
-    """The exit code of a run: the worst of its verdicts.
+@app.command()
+def doctor(*, as_json: AsJson = False) -> None:
+    """Check whether this machine can run the cases, and say what mends it where it cannot.
+
+    Exits 0 if all is well, 3 otherwise.
+    """
+    from dataclasses import asdict
+
+    from triage.doctor import check_machine
+
+    checks = check_machine()
+    ok = all(check.ok for check in checks)
+    if as_json:
+        typer.echo(json.dumps({"ok": ok, "checks": [asdict(check) for check in checks]}, indent=2))
+    else:
+        from rich.table import Table
+
+        table = Table("check", "", "found", "mend", box=None, header_style="bold", padding=(0, 2, 0, 0))
+        for check in checks:
+            state = "[green]ok[/]" if check.ok else "[red]no[/]"
+            table.add_row(check.name, state, _plain(check.detail), _plain(check.mend))
+        _open_console(stderr=False).print(table)
+    raise typer.Exit(0 if ok else Verdict.INFRA.exit_code)
+
+
+def choose_exit_code(results: Sequence[Result], *, expect: Verdict | None = None) -> int:
+    """The exit code of a run: the worst of its results.
 
     A run that did not finish cannot meet or miss an expectation, unless INCOMPLETE is what was expected.
 
-    >>> choose_exit_code([Verdict.REPRODUCED, Verdict.INCONCLUSIVE])
+    >>> one = Result(case="c", family="unknown", verdict="REPRODUCED", cause="seen", next_command="")
+    >>> choose_exit_code([one, one.model_copy(update={"verdict": Verdict.INCONCLUSIVE})])
     3
-    >>> choose_exit_code([Verdict.REPRODUCED], expect=Verdict.NOT_REPRODUCED)
+    >>> choose_exit_code([one], expect=Verdict.NOT_REPRODUCED)
     1
     """
     if expect is None:
-        return max((verdict.exit_code for verdict in verdicts), default=0)
-    others = {verdict for verdict in verdicts if verdict is not expect}
-    if Verdict.INCOMPLETE in others:
-        return Verdict.INCOMPLETE.exit_code
-    return 1 if others else 0
+        return max((result.exit_code for result in results), default=0)
+    others = [result for result in results if result.verdict is not expect]
+    unfinished = [result.exit_code for result in others if result.verdict is Verdict.INCOMPLETE]
+    return max(unfinished, default=1 if others else 0)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -156,7 +181,7 @@ def _run_app(arguments: Sequence[str] | None) -> int:
     # From 0.26 on typer carries a click of its own, whose classes are not those of the package click.
     usage_error: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
     try:
-        code = app(args=arguments, standalone_mode=False)
+        code = app(args=arguments, prog_name="triage", standalone_mode=False)
     except TriageError as error:
         _complain(str(error))
         return error.exit_code
@@ -179,7 +204,7 @@ def _complain_of_usage(error: Any) -> int:
     message = error.format_message().strip()
     if message:
         command = error.ctx.command_path if getattr(error, "ctx", None) else "triage"
-        _complain(f"{message} See `{command} --help`.")
+        _complain(f"{message.rstrip('.')}. See `{command} --help`.")
     else:
         typer.echo(error.ctx.get_help(), err=True)  # `triage` alone
     return 2
@@ -198,9 +223,9 @@ def _read_catalogue(folder: Path | None) -> tuple[Any, ...]:
 def _open_console(*, stderr: bool) -> Console:
     from rich.console import Console
 
-    # A pipe has no width: wide enough that no cell of a table is cut there.
     stream = sys.stderr if stderr else sys.stdout
-    return Console(file=stream, highlight=False, width=None if stream.isatty() else 200)
+    # A log has no width: whoever searches it wants a cause on one line.
+    return Console(file=stream, highlight=False, width=None if stream.isatty() else 10_000)
 
 
 def _plain(text: str) -> str:
@@ -210,10 +235,12 @@ def _plain(text: str) -> str:
 
 
 def _print_table(console: Console, results: Sequence[Result], out: Path) -> None:
+    from rich import box
     from rich.table import Table
 
     colours = {0: "green", 3: "yellow", 4: "red"}
-    table = Table("case", "verdict", "cause", "report", header_style="bold")
+    table = Table("case", "verdict", "cause", box=box.SIMPLE_HEAD, header_style="bold")
+    table.add_column("report", overflow="fold")  # a path that is cut short opens nothing
     for result in results:
         verdict = f"[{colours[result.verdict.exit_code]}]{result.verdict}[/]"
         table.add_row(result.case, verdict, _plain(result.cause), _plain(str(out / result.case / "report.html")))

@@ -127,7 +127,12 @@ def test_killing_the_owner_ends_the_whole_tree(tmp_path, forks):
 
 
 def test_a_child_that_ignores_sigterm_is_killed_after_the_grace(tmp_path):
-    code = "import signal, sys, time; signal.signal(15, signal.SIG_IGN); open(sys.argv[1], 'w').write('1'); time.sleep(300)"
+    code = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+open(sys.argv[1], "w").write("1")
+time.sleep(300)
+"""
     command = start_guarded(python(code, tmp_path / "ready"), grace_s=0.3)
     read_pid(tmp_path / "ready")
     assert command.end().returncode == -signal.SIGKILL
@@ -156,7 +161,7 @@ def test_a_command_does_not_hold_the_lifeline_of_its_guard():
         command.wait(timeout_s=30)
         listed = command._process.stdout.read().decode()
         command._process.stdout.close()
-    assert listed.split() == "['0', '1', '2', '3']".split(), "3 is the listing itself"
+    assert listed.strip() == "['0', '1', '2', '3']", "3 is the listing itself"
 
 
 def test_the_death_of_the_guard_does_not_leave_its_owner_waiting(tmp_path):

@@ -85,6 +85,11 @@ class Server:
             prompt_tokens=answer["usage"]["prompt_tokens"], vectors=tuple(tuple(row["embedding"]) for row in rows)
         )
 
+    def chat(self, messages: Sequence[Mapping[str, Any]], *, max_tokens: int) -> dict[str, Any]:
+        """The whole answer of ``/v1/chat/completions``, decoded greedily."""
+        body = {"model": self._served_name, "messages": list(messages), "max_tokens": max_tokens, "temperature": 0.0}
+        return self.post("/v1/chat/completions", body)
+
     def tokenize(self, text: str) -> tuple[int, ...]:
         """The token ids that the server itself makes of a text, special tokens included."""
         answer = self.post("/tokenize", {"model": self._served_name, "prompt": text})

@@ -86,7 +86,7 @@ class _Reader:
                 self.section = plain
                 self.headings.append((len(marks), plain, make_anchor(plain)))
         if source.strip():
-            yield Block(html=render_markdown(source))
+            yield Block(html=render_markdown(source, caption=self.section))
 
     def _read_code(self, cell: Any) -> Iterator[Block]:
         if _OWN_SECTIONS.intersection(cell["metadata"].get("tags", [])):
@@ -132,7 +132,9 @@ class _Reader:
                 yield self._read_image(mime, "".join(data[mime]), plain, metadata)
                 return
         if "text/markdown" in data:
-            yield Output(kind="html", html=sanitise_html(render_markdown("".join(data["text/markdown"]))))
+            yield Output(
+                kind="html", html=sanitise_html(render_markdown("".join(data["text/markdown"]), caption=self.section))
+            )
         elif plain:
             yield Output(kind="text", text=fold_text(plain), label="output")
 

@@ -50,9 +50,9 @@ def plan_cases(
             )
         except ParameterError as error:
             problems.append(error.message)
-            hints.append(f"{case.notebook}: {error.hint.strip()}" if len(chosen) > 1 else error.hint)
+            hints.append(f"{case.notebook}: {error.hint}" if len(chosen) > 1 else error.hint)
     if problems:
-        raise ParameterError("\n".join(problems), hint="\n" + "\n".join(dict.fromkeys(h.strip() for h in hints)))
+        raise ParameterError("\n".join(problems), hint=" ".join(dict.fromkeys(hints)))
     return tuple(plans)
 
 

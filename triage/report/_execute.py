@@ -54,7 +54,7 @@ def execute_notebook(
     the log cannot be written; every other ending is in the returned `Run`.
     """
     began = time.monotonic()
-    # Unix sockets of the kernel lie in here, and their paths may not pass 107 bytes: so /tmp and a short name.
+    # The sockets, start-up files and messages of this run; outside the report, which may lie on a shared disk.
     with tempfile.TemporaryDirectory(prefix="triage-", ignore_cleanup_errors=True) as private:
         asked, answered = Path(private, "request.json"), Path(private, "outcome.json")
         cleaned = Path(private, source.name)
@@ -124,6 +124,8 @@ def _plan_environment(private: str) -> dict[str, str]:
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         "TQDM_DISABLE": "1",  # progress bars flood an executed notebook, or leave a widget that cannot be shown
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        # tqdm.auto asks for widgets, which a page could not show anyway
+        "PYTHONWARNINGS": ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), "ignore:IProgress not found"])),
     }
     home = str(Path(triage.__file__).parents[1])
     if home not in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:  # a checkout, not a wheel

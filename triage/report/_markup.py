@@ -107,14 +107,14 @@ def highlight_python(source: str) -> Markup:
     return Markup(highlight(source, *_read_pygments()))
 
 
-def render_markdown(text: str) -> Markup:
-    """Markdown as sanitised HTML; headings carry an ``id`` made from their text.
+def render_markdown(text: str, *, caption: str = "") -> Markup:
+    """Markdown as sanitised HTML; headings carry an ``id`` made from their text, tables get ``caption``.
 
     >>> print(render_markdown("## Two *counts*"))
     <h2 id="two-counts">Two <em>counts</em></h2>
     <BLANKLINE>
     """
-    return sanitise_html(_read_markdown()(text), keep_ids=True)
+    return sanitise_html(_read_markdown()(text), caption=caption, keep_ids=True)
 
 
 def make_anchor(heading: str) -> str:

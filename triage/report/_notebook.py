@@ -89,10 +89,15 @@ def show_figure(figure: Figure, *, alt: str) -> None:
     display(bundle, raw=True, metadata={"image/png": {"alt": alt, "width": width}})
 
 
-def show_table(frame: pd.DataFrame, *, caption: str, index: bool = False) -> None:
-    """Shows a data frame as a table with a caption; every value is shown as text, never as markup."""
+def show_table(frame: pd.DataFrame, *, caption: str, index: bool | None = None) -> None:
+    """Shows a data frame as a table with a caption; every value is shown as text, never as markup.
+
+    ``index`` says whether the row labels are shown; by default they are, unless they only count the rows.
+    """
     if _find_shell() is None:
         return
+    if index is None:
+        index = not _only_counts(frame.index)
     from IPython.display import display
 
     with _read_whole_frame():
@@ -101,6 +106,12 @@ def show_table(frame: pd.DataFrame, *, caption: str, index: bool = False) -> Non
     head, _, tail = table.partition(">")
     html = f"{head}><caption>{escape(caption)}</caption>{tail}"
     display({"text/html": html, "text/plain": f"{caption}\n{text}"}, raw=True)
+
+
+def _only_counts(index: Any) -> bool:
+    import pandas as pd
+
+    return isinstance(index, pd.RangeIndex) and index.name is None
 
 
 def _read_whole_frame() -> Any:

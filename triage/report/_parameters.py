@@ -105,8 +105,7 @@ def check_parameters(
     ...
     triage.errors.ParameterError: 2 parameters of the notebook are wrong:
       repaet: unknown; did you mean repeat?
-      repeat: 'many' is not int.
-    Known: revision (str), repeat (int).
+      repeat: 'many' is not int. Known: revision (str), repeat (int).
     """
     known = {p.name: p for p in parameters}
     checked: dict[str, Any] = {}
@@ -234,4 +233,4 @@ def _say_all(problems: Sequence[str], place: str) -> str:
 def _say_known(parameters: Sequence[Parameter]) -> str:
     if not parameters:
         return "It takes no parameters."
-    return "\nKnown: " + ", ".join(f"{p.name} ({p.annotation})" for p in parameters) + "."
+    return "Known: " + ", ".join(f"{p.name} ({p.annotation})" for p in parameters) + "."

@@ -20,7 +20,7 @@ from triage.cases import Case
 from triage.report._body import read_body
 from triage.report._markup import fold_text
 from triage.report._parameters import Parameter
-from triage.result import Result, Verdict
+from triage.result import Family, Result, Verdict
 
 _TEMPLATES = Path(__file__).with_name("templates")
 
@@ -33,6 +33,17 @@ _MEANING = {
     Verdict.INCONCLUSIVE: "ran, the evidence does not decide",
     Verdict.INCOMPLETE: "did not finish",
 }
+
+
+def prepare_rendering() -> None:
+    """Loads what pages need, which takes longer than a page does: meant for the time while a notebook runs."""
+    example = Result(case="c", family=Family.UNKNOWN, verdict=Verdict.INCOMPLETE, cause="c", next_command="n")
+    cells = [
+        {"cell_type": "markdown", "source": "# a", "metadata": {}},
+        {"cell_type": "code", "source": "a", "metadata": {}, "outputs": []},
+    ]
+    render_report({"cells": cells}, result=example)
+    render_index({"versions": {}, "results": []}, [])
 
 
 def render_report(
@@ -82,7 +93,11 @@ def _plan_rows(result: Result, parameters: Sequence[Parameter]) -> list[dict[str
         value = result.parameters.get(p.name, p.default)
         rows.append({"name": p.name, "value": value, "changed": given and value != p.default, "parameter": p})
     known = {p.name for p in parameters}
-    rows += [{"name": n, "value": v, "changed": True} for n, v in result.parameters.items() if n not in known]
+    rows += [
+        {"name": n, "value": v, "changed": True, "parameter": None}
+        for n, v in result.parameters.items()
+        if n not in known
+    ]
     return rows
 
 

@@ -18,6 +18,7 @@ from triage.report._audit import Audit, audit_notebook
 from triage.report._execute import Run, execute_notebook, read_source
 from triage.report._outcome import End
 from triage.report._parameters import Parameter, check_parameters, read_parameters
+from triage.report._render import prepare_rendering, render_report
 from triage.report._settle import open_result, settle_result
 from triage.result import Result
 
@@ -29,10 +30,11 @@ def check_case(
 ) -> dict[str, Any]:
     """The parameters that a case will run with: its own, then ``values``, then ``texts`` (``NAME=VALUE``).
 
-    A notebook with a parameter ``case`` is told the case's id. Raises one `ParameterError` with every problem.
+    A notebook with a parameter ``case`` or ``case_id`` is told the case's id. Raises one `ParameterError` with
+    every problem.
     """
     known = read_parameters(notebook or case.notebook_path)
-    own: dict[str, Any] = {"case": case.id} if any(p.name == "case" for p in known) else {}
+    own: dict[str, Any] = {p.name: case.id for p in known if p.name in {"case", "case_id"}}
     values = {**own, **case.parameters, **(values or {})}
     return check_parameters(known, values=values, texts=texts, place=f"{case.id} ({case.notebook})")
 
@@ -67,6 +69,8 @@ def reproduce_case(
     if stop is not None and stop.is_set():
         run = Run(end=End.STOPPED, detail="", duration_s=0.0, papermill_s=0.0)
     else:
+        warming = threading.Thread(target=prepare_rendering, name="warming")
+        warming.start()
         run = execute_notebook(
             source,
             folder / NOTEBOOK,
@@ -77,6 +81,7 @@ def reproduce_case(
             cell_timeout_s=cell_timeout_s,
             stop=stop,
         )
+        warming.join()
     with suppress(OSError):  # it holds files: what the notebook wrote there is kept
         work.rmdir()
     executed, audit = _audit_file(folder / NOTEBOOK, source)
@@ -91,8 +96,6 @@ def write_report(
     folder: Path, *, case: Case, result: Result, notebook: dict[str, Any], parameters: Sequence[Parameter]
 ) -> None:
     """Writes the page of a run. Raises `StorageError`."""
-    from triage.report._render import render_report
-
     log = folder / LOG
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     page = render_report(notebook, result=result, case=case, parameters=parameters, log=text)

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from triage.cases import Case
+from triage.errors import InputError
 from triage.report._audit import Audit, Cell
 from triage.report._execute import Run
 from triage.report._outcome import End
@@ -37,10 +38,15 @@ def settle_result(opened: Result, run: Run, audit: Audit, *, log_name: str) -> R
     told = audit.result
     base = opened if told is None else _adopt(told, opened)
     base = base.model_copy(update={"duration_s": round(run.duration_s, 3)})
+    if run.survivors:  # not even SIGKILL ended them: they wait in the driver, and hold the device
+        base = base.model_copy(update={"findings": base.findings | {"unkillable_processes": list(run.survivors)}})
     if told is not None and audit.complete:
         return base
     verdict, cause, next_command = _explain(opened.case, run, audit, log_name)
-    return base.model_copy(update={"verdict": verdict, "cause": cause, "next_command": next_command})
+    told_error = audit.broken.told if audit.broken is not None else None
+    bad_input = told_error is not None and InputError.__name__ in told_error.types
+    update = {"verdict": verdict, "cause": cause, "next_command": next_command, "bad_input": bad_input}
+    return base.model_copy(update=update)
 
 
 def _adopt(told: Result, opened: Result) -> Result:

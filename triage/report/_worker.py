@@ -6,6 +6,8 @@ ended goes to the OUTCOME file; the notebook itself is saved at every cell, whol
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -20,6 +22,8 @@ from papermill.iorw import LocalHandler, papermill_io
 
 from triage.files import replace_file
 from triage.report._outcome import End, Outcome, Request
+
+_SOCKET_PATH_BYTES = 100  # the kernel's limit is 107, and jupyter_client adds a number
 
 
 class AtomicHandler(LocalHandler):  # type: ignore[misc]  # papermill is untyped
@@ -39,13 +43,16 @@ class NotSavedError(Exception):
 class ThisInterpreterKernel(AsyncKernelManager):  # type: ignore[misc]  # traitlets are untyped
     """A kernel of this very interpreter; a user-level ``python3`` kernelspec may be of another environment.
 
-    It talks over sockets in a private folder, since a free TCP port may be taken by the time it is bound.
+    It talks over Unix sockets in a private folder, since a free TCP port may be taken by the time it is bound.
     """
 
     last_returncode: int | None = None
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(transport="ipc", **kwargs)
+        sockets = Path(os.environ["JUPYTER_RUNTIME_DIR"]).with_name("k")
+        if len(str(sockets)) < _SOCKET_PATH_BYTES:
+            kwargs |= {"transport": "ipc", "ip": str(sockets)}
+        super().__init__(**kwargs)
 
     @property
     def kernel_spec(self) -> KernelSpec:
@@ -92,8 +99,6 @@ def run(request: Request) -> Outcome:
 
 
 def _say_returncode(returncode: int | None) -> str:
-    import signal
-
     if returncode is None:
         return "its exit status is unknown"
     if returncode >= 0:

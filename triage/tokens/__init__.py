@@ -4,6 +4,7 @@ Upstream: ``tests/models/language/pooling/test_max_tokens_per_doc.py`` (vLLM), w
 to ``/rerank`` four times and compares ``usage.prompt_tokens``.
 """
 
+from triage.tokens._attribute import Attribution, attribute_difference
 from triage.tokens._classify import classify_token_counts
 from triage.tokens._compare import (
     Divergence,
@@ -14,6 +15,7 @@ from triage.tokens._compare import (
     tabulate_texts,
 )
 from triage.tokens._expectations import find_expectation, tabulate_history
+from triage.tokens._explain import explain_attribution, explain_stage
 from triage.tokens._rerank import (
     Truncation,
     list_truncations,
@@ -23,16 +25,22 @@ from triage.tokens._rerank import (
     tabulate_counts,
 )
 from triage.tokens._snapshots import Snapshot, read_snapshot, read_snapshots
+from triage.tokens._stages import Stage
 
 __all__ = [
+    "Attribution",
     "Divergence",
     "Snapshot",
+    "Stage",
     "TextComparison",
     "Truncation",
+    "attribute_difference",
     "classify_token_counts",
     "compare_named",
     "compare_snapshots",
     "describe_place",
+    "explain_attribution",
+    "explain_stage",
     "find_expectation",
     "list_truncations",
     "measure_rerank",

@@ -35,6 +35,7 @@ def read_snapshot(folder: Path, *, name: str | None = None) -> Snapshot:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers knows no narrower one for a faulty file
         raise SnapshotError(f"{path} is no tokenizer: {error}.", hint="Fetch the file again.") from error
+    tokenizer.no_padding()  # a batch is padded for the model's sake; it is no token of the text
     return Snapshot(name=name or folder.name, folder=folder, tokenizer=tokenizer)
 
 

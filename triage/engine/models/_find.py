@@ -20,6 +20,10 @@ _TINY: dict[str, tuple[str, str]] = {
     "e5-whitespace": ("e5", "whitespace"),
     "gemma3-legacy": ("gemma3", "legacy"),
     "gemma3-new": ("gemma3", "new"),
+    "gritlm": ("gritlm", "grit"),
+    "gritlm-mistral": ("gritlm", "mistral"),
+    "qwen25vl": ("qwen25vl", "default"),
+    "qwen25vl-hub": ("qwen25vl", "hub"),
 }
 
 _HEADER_MAX_BYTES = 100_000_000  # what safetensors allows

@@ -1,0 +1,39 @@
+"""What start-up profiling pushes through a multimodal encoder, and whether a limit left open put it there.
+
+Upstream: vLLM PR #42909 changed ``limit_mm_per_prompt`` of an image-only test from ``{"image": 1}`` to
+``{"image": 1, "video": 0}``, because a GPU hung in start-up on shapes that the test never sends.
+
+>>> read_startup_phases("INFO 11-23 15:26:01 [gpu_worker.py:1] Starting to load model m").last_phase.value
+'weights'
+"""
+
+from triage.encoder._classify import classify_encoder_warmup
+from triage.encoder._plan import (
+    Candidate,
+    EncoderPlan,
+    compare_inputs,
+    compare_plans,
+    explain_plans,
+    plan_encoder,
+)
+from triage.encoder._plot import plot_phases, plot_plans
+from triage.encoder._startup import compare_startups, explain_startups
+from triage.engine.startup import Startup, measure_startup, profiling_args, read_startup_phases
+
+__all__ = [
+    "Candidate",
+    "EncoderPlan",
+    "Startup",
+    "classify_encoder_warmup",
+    "compare_inputs",
+    "compare_plans",
+    "compare_startups",
+    "explain_plans",
+    "explain_startups",
+    "measure_startup",
+    "plan_encoder",
+    "plot_phases",
+    "plot_plans",
+    "profiling_args",
+    "read_startup_phases",
+]

@@ -1,0 +1,133 @@
+"""What vLLM makes of a server's command line and environment: its *resolved* configuration, defaults filled in.
+
+Upstream: ``EngineArgs.create_engine_config`` (``vllm/engine/arg_utils.py``) and the registry of ``vllm/envs.py``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from triage.engine._config import list_given_arguments, make_vllm_config
+from triage.engine._names import load_name
+from triage.engine._probe import run_probe
+from triage.engine.models import check_model_folder
+
+# Differ from run to run without meaning anything, or repeat the model's own config.json.
+_SKIPPED = frozenset({"instance_id", "hf_config", "hf_text_config", "hf_image_processor_config", "model_info"})
+_RANDOM_VARIABLES = frozenset({"VLLM_OBJECT_STORAGE_SHM_BUFFER_NAME"})
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+_MAX_DEPTH = 8
+
+
+class ResolvedConfig(BaseModel):
+    """The configuration that one command line and environment lead to.
+
+    ``settings`` maps a dotted name of ``VllmConfig`` (``scheduler_config.max_num_seqs``) to its value; ``variables``
+    every variable of vLLM's registry to what vLLM reads from it, set or not. ``given_arguments`` and
+    ``given_variables`` are those that were passed explicitly. A value under a secret's name is not recorded.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    settings: dict[str, JsonValue]
+    variables: dict[str, JsonValue]
+    given_arguments: tuple[str, ...]
+    given_variables: tuple[str, ...]
+
+
+def resolve_config(
+    model: Path, *, args: Sequence[str] = (), env: Mapping[str, str] | None = None, timeout_s: float = 240.0
+) -> ResolvedConfig:
+    """Asks the installed vLLM, in a process of its own, through the server's own command-line parser.
+
+    ``args`` and ``env`` are what `start_server` would be given. Starts no engine; takes about 12 s.
+
+    Raises `InputError` where vLLM refuses the arguments or the model, and `UnsupportedVersionError` for a vLLM that
+    keeps its parser or its configuration somewhere unknown.
+
+    ::
+
+        config = resolve_config(find_model("tiny:gritlm-mistral"), args=["--max-num-seqs", "1"])
+        config.settings["scheduler_config.max_num_seqs"]
+    """
+    check_model_folder(model)
+    request = {"model": str(model), "args": list(args)}
+    answer = run_probe(f"{__name__}:_answer", request, env=env, timeout_s=timeout_s)
+    return ResolvedConfig.model_validate(answer)
+
+
+def list_architectures(*, timeout_s: float = 240.0) -> frozenset[str]:
+    """The names of the model classes that the installed vLLM has, from its registry."""
+    return frozenset(run_probe(f"{__name__}:_list_architectures", {}, timeout_s=timeout_s))
+
+
+def _list_architectures() -> list[str]:
+    return sorted(load_name("ModelRegistry").get_supported_archs())
+
+
+def _answer(model: str, args: list[str]) -> dict[str, Any]:
+    """The probe's side of `resolve_config`."""
+    inherited = set(os.environ)  # vLLM sets some of its own while it is imported
+    config = make_vllm_config(model, args)
+    settings: dict[str, Any] = {}
+    _flatten(config, "", settings)
+    registry = load_name("environment_variables")
+    return {
+        "settings": settings,
+        "variables": {
+            name: _read_variable(name, read) for name, read in sorted(registry.items()) if name not in _RANDOM_VARIABLES
+        },
+        "given_arguments": list_given_arguments(args),
+        "given_variables": sorted(inherited & registry.keys()),
+    }
+
+
+def _read_variable(name: str, read: Any) -> Any:
+    if _SECRET.search(name):
+        return "(not recorded)"
+    try:
+        return _simplify(read())
+    except (ValueError, ImportError, OSError, RuntimeError) as error:  # some look for devices that are not here
+        return f"({type(error).__name__})"
+
+
+def _flatten(value: Any, name: str, into: dict[str, Any], depth: int = 0) -> None:
+    """Nested configs become dotted names; anything else becomes JSON under its name."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type) and depth < _MAX_DEPTH:
+        for field in dataclasses.fields(value):
+            if field.name not in _SKIPPED and not field.name.startswith("_"):
+                inner = getattr(value, field.name, None)
+                _flatten(inner, f"{name}.{field.name}".lstrip("."), into, depth + 1)
+    else:
+        into[name] = "(not recorded)" if _SECRET.search(name.rpartition(".")[2]) else _simplify(value)
+
+
+def _simplify(value: Any) -> Any:
+    """The value as JSON; what JSON has no word for becomes a short text without addresses."""
+    simple: Any
+    match value:
+        case enum.Enum():
+            simple = value.name
+        case None | bool() | int() | float() | str():
+            simple = value
+        case Mapping():
+            simple = {str(key): _simplify(inner) for key, inner in sorted(value.items(), key=lambda item: str(item[0]))}
+        case set() | frozenset():
+            simple = sorted((_simplify(inner) for inner in value), key=str)
+        case list() | tuple():
+            simple = [_simplify(inner) for inner in value]
+        case type():
+            simple = value.__qualname__
+        case _ if callable(value):
+            simple = getattr(value, "__qualname__", type(value).__name__)
+        case _:
+            simple = re.sub(r" at 0x[0-9a-f]+", "", str(value))
+    return simple

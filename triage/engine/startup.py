@@ -1,0 +1,229 @@
+"""What a vLLM start-up did, read from its log: phases with times, and what profiling pushed through the encoder."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+from triage.engine.environment import Platform, read_platform
+from triage.engine.server import Server, start_server
+from triage.errors import EngineError
+
+
+class Phase(StrEnum):
+    """A stretch of vLLM's start-up, in the order in which they come."""
+
+    IMPORT = "import"  # Python and vLLM's modules, before the first log line
+    CONFIG = "config"  # arguments, model config, processor
+    WORKERS = "workers"  # the engine and worker processes start and import in turn
+    WEIGHTS = "weights"
+    PROFILE = "profile"  # dummy inputs through the encoder, then through the language model
+    KV_CACHE = "kv_cache"
+    GRAPH_CAPTURE = "graph_capture"  # on a GPU only
+    READY = "ready"
+
+
+# The first line of each phase, from vLLM 0.18 to 0.33, on the CPU and on a GPU.
+_MARKERS: tuple[tuple[Phase, re.Pattern[str]], ...] = (
+    (Phase.WORKERS, re.compile(r"Multi-modal warmup completed|Initializing a V1 LLM engine")),
+    (Phase.WEIGHTS, re.compile(r"Starting to load model ")),
+    (Phase.PROFILE, re.compile(r"Encoder cache will be initialized|Warming up model|Model loading took ")),
+    (Phase.KV_CACHE, re.compile(r"GiB for KV cache on node|Available KV cache memory|KV cache size: ")),
+    (Phase.GRAPH_CAPTURE, re.compile(r"Capturing (CUDA|HIP) graphs?")),
+    (Phase.READY, re.compile(r"Starting vLLM (API )?server |Application startup complete")),
+)
+_ORDER = tuple(Phase)
+_YEAR_S = 366 * 24 * 3600.0  # of the leap year 2000, which stands in for the year that the stamps leave out
+_STAMP = re.compile(r"\b(?:DEBUG|INFO|WARNING|ERROR) (\d\d-\d\d \d\d:\d\d:\d\d) \[")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # a Jupyter kernel sets FORCE_COLOR, and vLLM obeys it
+_PROFILED = re.compile(
+    r"Encoder cache will be initialized with a budget of (?P<budget>\d+) tokens, "
+    r"and profiled with (?P<items>\d+) (?P<modality>\w+) items"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseTime:
+    """When a phase began, in seconds since the first stamped log line, and how long it took.
+
+    ``duration_s`` is None for the phase in which the log ends. vLLM stamps whole seconds, so both are good to 1 s.
+    """
+
+    phase: Phase
+    start_s: float
+    duration_s: float | None
+    line: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfiledEncoder:
+    """vLLM's own record of what start-up profiling pushed through the encoder."""
+
+    modality: str
+    items: int
+    encoder_budget: int
+    line: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartupLog:
+    """What the log of one start-up says. ``profiled`` is None where no encoder was profiled, or the log ends before."""
+
+    phases: tuple[PhaseTime, ...]
+    profiled: ProfiledEncoder | None
+
+    @property
+    def last_phase(self) -> Phase | None:
+        """The phase in which the log ends; None for a log without a stamped line."""
+        return self.phases[-1].phase if self.phases else None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the server came up."""
+        return self.last_phase is Phase.READY
+
+
+def read_startup_phases(log_text: str) -> StartupLog:
+    r"""Recognises the phases of vLLM's start-up in its log. Lines without a stamp take the time of the one before.
+
+    >>> log = '''(APIServer pid=1) INFO 11-23 15:26:01 [api_utils.py:286] non-default args: {}
+    ... (Worker pid=3) INFO 11-23 15:26:09 [cpu_model_runner.py:68] Starting to load model m...
+    ... (Worker pid=3) INFO 11-23 15:26:11 [cpu_model_runner.py:87] Warming up model for the compilation...'''
+    >>> [(time.phase.value, time.start_s, time.duration_s) for time in read_startup_phases(log).phases]
+    [('config', 0.0, 8.0), ('weights', 8.0, 2.0), ('profile', 10.0, None)]
+    """
+    begun: list[tuple[Phase, float, str]] = []
+    profiled = None
+    first: datetime | None = None
+    elapsed_s = 0.0
+    for raw in log_text.splitlines():
+        line = _COLOUR.sub("", raw).strip()
+        if stamp := _STAMP.search(line):
+            now = datetime.strptime(f"2000-{stamp[1]}", "%Y-%m-%d %H:%M:%S")  # vLLM's stamps carry no year
+            if first is None:
+                first = now
+                begun.append((Phase.CONFIG, 0.0, line))
+            elapsed_s = max(elapsed_s, _seconds_between(first, now))
+        if first is None:
+            continue
+        for phase, marker in _MARKERS:
+            # Several processes write: a phase only ever moves on.
+            if marker.search(line) and _ORDER.index(phase) > _ORDER.index(begun[-1][0]):
+                begun.append((phase, elapsed_s, line))
+        if profiled is None and (found := _PROFILED.search(line)):
+            profiled = ProfiledEncoder(
+                modality=found["modality"], items=int(found["items"]), encoder_budget=int(found["budget"]), line=line
+            )
+    ends = [start for _, start, _ in begun[1:]] + [None]
+    phases = tuple(
+        PhaseTime(phase=phase, start_s=start, duration_s=None if end is None else end - start, line=line)
+        for (phase, start, line), end in zip(begun, ends, strict=False)
+    )
+    return StartupLog(phases=phases, profiled=profiled)
+
+
+def _seconds_between(first: datetime, now: datetime) -> float:
+    seconds = (now - first).total_seconds()
+    # 31 December to 1 January; a stamp a little before the first is two processes writing at once.
+    return seconds + _YEAR_S if seconds < -_YEAR_S / 2 else seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Startup:
+    """One real engine start under a time limit.
+
+    ``elapsed_s`` counts from the start of the process until it answered, died or was ended at the limit.
+    ``error`` is why it did not become ready, or did not answer. ``image_tokens`` is the prompt_tokens of an answered
+    image request.
+    """
+
+    name: str
+    args: tuple[str, ...]
+    log: StartupLog
+    ready: bool
+    timed_out: bool
+    elapsed_s: float
+    time_limit_s: float
+    error: str | None = None
+    image_tokens: int | None = None
+
+
+def profiling_args() -> tuple[str, ...]:
+    """The engine arguments with which this platform really runs the start-up profile.
+
+    A GPU always profiles. On the CPU vLLM warms up only a model that it compiles (``CPUModelRunner.warming_up_model``),
+    so ``--enforce-eager`` would skip what is to be watched; Dynamo with its eager backend needs no C++ compiler.
+    """
+    if read_platform() is Platform.CPU:
+        return ("--compilation-config", '{"mode": "DYNAMO_TRACE_ONCE", "backend": "eager"}')
+    return ()
+
+
+def measure_startup(
+    model: Path,
+    *,
+    name: str,
+    args: Sequence[str] = (),
+    time_limit_s: float = 300.0,
+    log_path: Path | None = None,
+    send_image: bool = False,
+) -> Startup:
+    """Starts a real server, lets it answer one image request if ``send_image``, stops it, and reads its log.
+
+    A start that dies or exceeds ``time_limit_s`` is a finding, not an error: its whole tree is ended and the log is
+    read as far as it goes. ``log_path`` is where the log goes (else a temporary file). Raises `CheckpointError` for a
+    folder that is no model.
+
+    ::
+
+        measure_startup(find_model("tiny:qwen25vl"), name="image only", args=["--limit-mm-per-prompt", '{"image": 1}'])
+    """
+    path = log_path or Path(tempfile.mkdtemp(prefix="triage-startup-")) / "server.log"
+    started = time.monotonic()
+    error, image_tokens, ready = None, None, False
+    elapsed_s = 0.0
+    try:
+        with start_server(model, args=args, log_path=path, ready_timeout_s=time_limit_s) as server:
+            ready, elapsed_s = True, server.startup_s
+            if send_image:
+                image_tokens = ask_about_image(server)
+    except EngineError as problem:
+        elapsed_s = elapsed_s or time.monotonic() - started
+        error = problem.message
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    log = read_startup_phases(text)
+    return Startup(
+        name=name,
+        args=tuple(args),
+        log=log,
+        ready=ready,
+        timed_out=not ready and elapsed_s >= time_limit_s,
+        elapsed_s=elapsed_s,
+        time_limit_s=time_limit_s,
+        error=error,
+        image_tokens=image_tokens,
+    )
+
+
+def ask_about_image(server: Server, *, width: int = 56, height: int = 56, max_tokens: int = 4) -> int:
+    """Sends one generated PNG with a question to ``/v1/chat/completions``; returns the counted prompt tokens.
+
+    ``width`` and ``height`` are in pixels. Raises `EngineError` with the server's own words if it refuses.
+    """
+    from PIL import Image  # matplotlib brings it
+
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), (200, 30, 30)).save(file, format="PNG")
+    url = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "Describe the image."}]
+    answer = server.chat([{"role": "user", "content": content}], max_tokens=max_tokens)
+    tokens: int = answer["usage"]["prompt_tokens"]
+    return tokens
