@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from triage.errors import InputError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 
 class Verdict(StrEnum):
@@ -97,7 +97,7 @@ class Result(_Record):
 
     ``parameters`` are the notebook's, as run. ``versions`` maps a package to its version, ``None`` where it is
     absent. ``snapshots`` maps a model or tokenizer to its revision or content hash. ``findings`` holds the
-    numbers of the family, as plain JSON.
+    numbers of the family, as plain JSON. ``bad_input`` says that an input of the run, a model folder say, stopped it.
 
     >>> r = Result(case="c", family="token_count", verdict="REPRODUCED", cause="a trailing space", next_command="x")
     >>> Result.from_json(r.to_json()) == r
@@ -113,12 +113,18 @@ class Result(_Record):
     arms: tuple[Arm, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     needs_gpu: str | None = None
+    bad_input: bool = False
     findings: dict[str, Any] = Field(default_factory=dict)
     parameters: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str | None] = Field(default_factory=dict)
     snapshots: dict[str, str] = Field(default_factory=dict)
     started: datetime | None = None
     duration_s: float | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of `triage run` for this result alone: its verdict's, or 2 where the input was at fault."""
+        return InputError.exit_code if self.bad_input else self.verdict.exit_code
 
     def to_json(self) -> str:
         """The result as indented JSON."""

@@ -80,10 +80,10 @@ def read_case(case_id: str) -> Case:
 
     >>> read_case("e5-token-count").family.value
     'token_count'
-    >>> read_case("e5-tokens")
+    >>> read_case("e5-count")
     Traceback (most recent call last):
     ...
-    triage.errors.UnknownCaseError: No case is called 'e5-tokens'. Did you mean e5-token-count? `triage cases` lists all.
+    triage.errors.UnknownCaseError: No case is called 'e5-count'. Did you mean e5-token-count? `triage cases` lists all.
     """
     cases = {case.id: case for case in read_cases()}
     if case_id in cases:

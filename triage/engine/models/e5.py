@@ -1,8 +1,8 @@
 """A tiny stand-in for ``intfloat/multilingual-e5-small``: a BERT encoder under a Unigram tokenizer.
 
-The upstream test's words are single pieces, as they are in the real vocabulary, so a sentence has as many pieces here as
-there. Two variants share one vocabulary and differ in the pre-tokenizer alone, as two real snapshots do: ``metaspace``
-keeps a trailing space as the piece ``▁``; ``whitespace`` splits at white space first and loses it.
+The upstream test's words are single pieces, as they are in the real vocabulary, so a sentence has as many pieces here
+as there. Two variants share one vocabulary and differ in the pre-tokenizer alone, as two real snapshots do:
+``metaspace`` keeps a trailing space as the piece ``▁``; ``whitespace`` splits at white space first and loses it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import string
 from pathlib import Path
+from typing import Any
 
 _WORDS = ("What", "The", "the", "capital", "of", "France", "is", "Paris", "Berlin", "Germany", "and", "it", "a")
 _SPECIALS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
@@ -52,7 +53,7 @@ def build(folder: Path, variant: str) -> None:
     )
 
 
-def _tokenizer_json(variant: str) -> dict:
+def _tokenizer_json(variant: str) -> dict[str, Any]:
     metaspace = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
     pre_tokenizers = {
         "metaspace": metaspace,

@@ -12,33 +12,36 @@ import importlib.util
 import sys
 from importlib.machinery import PathFinder
 from pathlib import Path
+from typing import Any
 
-_libraries = []
+_libraries: list[object] = []
 
 
 class _DeclareSchemas:
     """An import hook that acts once, on ``import torchvision``, and finds nothing itself."""
 
     @staticmethod
-    def find_spec(name, path=None, target=None):
+    def find_spec(name: str, *_: object) -> None:
         if name != "torchvision":
-            return None
-        sys.meta_path.remove(_DeclareSchemas)
+            return
+        sys.meta_path.remove(_HOOK)
         import torch
 
         library = torch.library.Library("torchvision", "DEF")
         library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         _libraries.append(library)  # the schemas live as long as this object
-        return None
 
 
-def install():
-    if "torchvision" not in sys.modules and _DeclareSchemas not in sys.meta_path:
-        sys.meta_path.insert(0, _DeclareSchemas)
+_HOOK: Any = _DeclareSchemas  # a finder needs only find_spec, which the type of meta_path does not know
 
 
-def _run_shadowed():
+def install() -> None:
+    if "torchvision" not in sys.modules and _HOOK not in sys.meta_path:
+        sys.meta_path.insert(0, _HOOK)
+
+
+def _run_shadowed() -> None:
     here = Path(__file__).parent
     rest = [entry for entry in sys.path if Path(entry or ".").resolve() != here]
     spec = PathFinder.find_spec("sitecustomize", rest)

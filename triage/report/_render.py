@@ -1,0 +1,142 @@
+"""The page of one report, and the page over all of them: one file each, nothing loaded from anywhere.
+
+nbconvert's HTML exporter is not used: it takes two seconds to import, wants JupyterLab's style sheets, and loads
+scripts from CDNs unless told otherwise. What a page needs of it is mistune, pygments and bleach.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup, escape
+
+from triage.cases import Case
+from triage.report._body import read_body
+from triage.report._markup import fold_text
+from triage.report._parameters import Parameter
+from triage.result import Family, Result, Verdict
+
+_TEMPLATES = Path(__file__).with_name("templates")
+
+_MEANING = {
+    Verdict.REPRODUCED: "the symptom was seen",
+    Verdict.MECHANISM: "the cause was shown; the symptom needs hardware that is not here",
+    Verdict.NOT_REPRODUCED: "ran whole, symptom absent",
+    Verdict.FLAKY: "seen in some runs",
+    Verdict.INFRA: "the node, not the code",
+    Verdict.INCONCLUSIVE: "ran, the evidence does not decide",
+    Verdict.INCOMPLETE: "did not finish",
+}
+
+
+def prepare_rendering() -> None:
+    """Loads what pages need, which takes longer than a page does: meant for the time while a notebook runs."""
+    example = Result(case="c", family=Family.UNKNOWN, verdict=Verdict.INCOMPLETE, cause="c", next_command="n")
+    cells = [
+        {"cell_type": "markdown", "source": "# a", "metadata": {}},
+        {"cell_type": "code", "source": "a", "metadata": {}, "outputs": []},
+    ]
+    render_report({"cells": cells}, result=example)
+    render_index({"versions": {}, "results": []}, [])
+
+
+def render_report(
+    notebook: Mapping[str, Any],
+    *,
+    result: Result,
+    case: Case | None = None,
+    parameters: Sequence[Parameter] = (),
+    log: str = "",
+) -> str:
+    """The page of one report, as HTML.
+
+    ``notebook`` is the executed notebook's JSON, ``parameters`` its parameters cell, ``log`` the text of the
+    kernel's own output. Everything in them is shown as text; markup passes an allow-list.
+
+    >>> result = Result(case="c", family="unknown", verdict="INFRA", cause="<no disk>", next_command="df")
+    >>> "&lt;no disk&gt;" in render_report({"cells": []}, result=result)
+    True
+    """
+    body = read_body(dict(notebook))
+    return (
+        _read_environment()
+        .get_template("report.html.j2")
+        .render(
+            result=result,
+            case=case,
+            body=body,
+            title=body.title or (case.title if case else result.case),
+            parameters=_plan_rows(result, parameters),
+            findings=json.dumps(result.findings, indent=2, ensure_ascii=False) if result.findings else "",
+            log=fold_text(log) if log.strip() else None,
+        )
+    )
+
+
+def render_index(index: Mapping[str, Any], results: Sequence[Result]) -> str:
+    """The page over all reports of a run, as HTML."""
+    started = min((r.started for r in results if r.started), default=None)
+    return _read_environment().get_template("index.html.j2").render(index=index, results=results, started=started)
+
+
+def _plan_rows(result: Result, parameters: Sequence[Parameter]) -> list[dict[str, Any]]:
+    """One row for each parameter: what it was, what it would have been, what it means."""
+    rows = []
+    for p in parameters:
+        given = p.name in result.parameters
+        value = result.parameters.get(p.name, p.default)
+        rows.append({"name": p.name, "value": value, "changed": given and value != p.default, "parameter": p})
+    known = {p.name for p in parameters}
+    rows += [
+        {"name": n, "value": v, "changed": True, "parameter": None}
+        for n, v in result.parameters.items()
+        if n not in known
+    ]
+    return rows
+
+
+def _show_value(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _show_duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "—"
+    return f"{seconds:.1f} s" if seconds < 60 else f"{seconds // 60:.0f} min {seconds % 60:02.0f} s"
+
+
+def _show_words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _show_ticks(text: str) -> Markup:
+    """A sentence whose `pieces in backticks` become code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+@cache
+def _read_environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "value": _show_value,
+        "duration": _show_duration,
+        "words": _show_words,
+        "ticks": _show_ticks,
+    }
+    environment.globals |= {
+        "meaning": _MEANING,
+        "style": Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")),
+    }
+    return environment

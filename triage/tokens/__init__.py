@@ -1,0 +1,54 @@
+"""Token counts: where two tokenizer snapshots part, and which requests carry the difference.
+
+Upstream: ``tests/models/language/pooling/test_max_tokens_per_doc.py`` (vLLM), which posts one query and one document
+to ``/rerank`` four times and compares ``usage.prompt_tokens``.
+"""
+
+from triage.tokens._attribute import Attribution, attribute_difference
+from triage.tokens._classify import classify_token_counts
+from triage.tokens._compare import (
+    Divergence,
+    TextComparison,
+    compare_named,
+    compare_snapshots,
+    describe_place,
+    tabulate_texts,
+)
+from triage.tokens._expectations import find_expectation, tabulate_history
+from triage.tokens._explain import explain_attribution, explain_stage
+from triage.tokens._rerank import (
+    Truncation,
+    list_truncations,
+    measure_rerank,
+    plot_counts,
+    predict_rerank,
+    tabulate_counts,
+)
+from triage.tokens._snapshots import Snapshot, read_snapshot, read_snapshots
+from triage.tokens._stages import Stage
+
+__all__ = [
+    "Attribution",
+    "Divergence",
+    "Snapshot",
+    "Stage",
+    "TextComparison",
+    "Truncation",
+    "attribute_difference",
+    "classify_token_counts",
+    "compare_named",
+    "compare_snapshots",
+    "describe_place",
+    "explain_attribution",
+    "explain_stage",
+    "find_expectation",
+    "list_truncations",
+    "measure_rerank",
+    "plot_counts",
+    "predict_rerank",
+    "read_snapshot",
+    "read_snapshots",
+    "tabulate_counts",
+    "tabulate_history",
+    "tabulate_texts",
+]

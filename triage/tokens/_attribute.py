@@ -1,0 +1,130 @@
+"""Which stages of the tokenizer make two snapshots part: found by swapping them and encoding again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from triage.errors import SnapshotError
+from triage.tokens._compare import compare_snapshots
+from triage.tokens._shorten import shorten_text
+from triage.tokens._snapshots import Snapshot
+from triage.tokens._stages import Stage, Swapper, read_encoded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attribution:
+    """The stages that explain a difference.
+
+    ``stages`` is the smallest set that, taken from A into B, makes B encode every compared text exactly as A; empty
+    where nothing differs, None where no set does. ``witnesses`` are the shortened texts it was worked out on, and
+    ``encodings`` how many texts that took, without the shortening. ``differing`` are all stages whose definitions
+    differ, whether or not they matter here.
+    """
+
+    stages: tuple[Stage, ...] | None
+    witnesses: tuple[str, ...]
+    differing: tuple[Stage, ...]
+    encodings: int
+
+
+def attribute_difference(a: Snapshot, b: Snapshot, texts: Sequence[str]) -> Attribution:
+    """The smallest set of stages that makes ``b`` encode all texts as ``a``, by ids and tokens.
+
+    The sets are tried by size on shortened texts, which is cheap; a set that agrees there is tried on all texts, and
+    where one of them still differs, its shortened form joins. A short text can need more stages than the whole one, in
+    which truncation hides what it shows. So smaller sets are tried once more, on the shortest whole text that differs:
+    what is returned explains all texts, and no smaller set does.
+
+    >>> from pathlib import Path
+    >>> from tokenizers import Tokenizer, models, normalizers
+    >>> plain, lower = (Tokenizer(models.WordLevel({"a": 0, "?": 1}, unk_token="?")) for _ in range(2))
+    >>> lower.normalizer = normalizers.Lowercase()
+    >>> attribution = attribute_difference(Snapshot("a", Path(), plain), Snapshot("b", Path(), lower), ["A"])
+    >>> [str(stage) for stage in attribution.stages]
+    ['normalizer']
+    """
+    search = _Search(a, b, texts)
+    shortest = search.find_differing(())
+    if shortest is None:
+        return search.conclude(())
+    stages = search.find_by_witnesses()
+    for smaller in search.list_sets():
+        if stages is not None and 0 < len(smaller) < len(stages) and search.explains(smaller, first=shortest):
+            return search.conclude(smaller)
+    return search.conclude(stages)
+
+
+class _Search:
+    """The state of one attribution: the texts, what A makes of them, and the witnesses so far."""
+
+    def __init__(self, a: Snapshot, b: Snapshot, texts: Sequence[str]) -> None:
+        self._a, self._b = a, b
+        self._texts = list(texts)
+        self._wanted = [read_encoded(encoding) for encoding in a.tokenizer.encode_batch(self._texts)]
+        self._swapper = Swapper(a, b)
+        self._witnesses: list[str] = []
+
+    def list_sets(self) -> list[tuple[Stage, ...]]:
+        """All sets of stages that differ, by size."""
+        stages = self._swapper.differing
+        return [chosen for size in range(len(stages) + 1) for chosen in combinations(stages, size)]
+
+    def find_by_witnesses(self) -> tuple[Stage, ...] | None:
+        """The first set that agrees on every witness and explains all texts; gathers the witnesses on the way."""
+        for stages in self.list_sets():
+            while all(self._agrees(witness, stages) for witness in self._witnesses):
+                left = self.find_differing(stages)
+                if left is None:
+                    return stages
+                if not self._add_witness(left, stages):
+                    break
+        return None
+
+    def explains(self, stages: Sequence[Stage], *, first: str) -> bool:
+        """Whether a set explains all texts; asks the one text ``first``, which settles most."""
+        return self._agrees(first, stages) and self.find_differing(stages) is None
+
+    def find_differing(self, stages: Sequence[Stage]) -> str | None:
+        """The shortest text that B with these stages of A still encodes in another way, None if there is none."""
+        try:
+            got = self._swapper.build(stages).encode_batch(self._texts)
+        except SnapshotError:  # these parts do not fit together, so they explain nothing
+            return min(self._texts, key=len)
+        pairs = zip(self._texts, self._wanted, got, strict=True)
+        return min((text for text, ours, theirs in pairs if ours != read_encoded(theirs)), key=len, default=None)
+
+    def conclude(self, stages: tuple[Stage, ...] | None) -> Attribution:
+        return Attribution(
+            stages=stages,
+            witnesses=tuple(self._witnesses),
+            differing=self._swapper.differing,
+            encodings=self._swapper.encodings,
+        )
+
+    def _agrees(self, text: str, stages: Sequence[Stage]) -> bool:
+        try:
+            return self._swapper.encode(text, stages) == self._swapper.encode(text, self._swapper.differing)
+        except SnapshotError:
+            return False
+
+    def _add_witness(self, text: str, stages: Sequence[Stage]) -> bool:
+        """Shortens a text that differs under these stages. False where that rules nothing out, so that a loop ends."""
+        try:
+            partly = Snapshot(self._b.name, self._b.folder, self._swapper.build(stages))
+        except SnapshotError:
+            return False
+        self._witnesses.append(_shorten(self._a, partly, text))
+        return not self._agrees(self._witnesses[-1], stages)
+
+
+def _shorten(a: Snapshot, b: Snapshot, text: str) -> str:
+    (comparison,) = compare_snapshots(a, b, [text])
+    place = comparison.first_divergence
+    span = None if place is None else (place.char_start, place.char_end)
+
+    def differs(part: str) -> bool:
+        return read_encoded(a.tokenizer.encode(part)) != read_encoded(b.tokenizer.encode(part))
+
+    return shorten_text(text, differs, span=span)

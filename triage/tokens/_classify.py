@@ -1,0 +1,98 @@
+"""The verdict on a drift of token counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from triage.engine.versions import read_versions
+from triage.result import Evidence, Family, Result, Verdict
+from triage.tokens._compare import TextComparison, describe_place
+
+
+def classify_token_counts(
+    *,
+    case: str,
+    served: Mapping[str, Mapping[str, int]],
+    predicted: Mapping[str, Mapping[str, int]],
+    comparisons: Mapping[str, TextComparison],
+    expected: Sequence[tuple[int, ...]] | None = None,
+) -> Result:
+    """Whether two snapshots drift apart when served, and whether the tokenizers alone explain it.
+
+    ``served`` and ``predicted`` map both snapshots to counts by request; ``comparisons`` map the texts' names to what
+    `compare_snapshots` found. `REPRODUCED` needs a served drift that equals the predicted one in every request; a drift
+    the tokenizers do not explain, or a missing count, is `INCONCLUSIVE`.
+    """
+    verdict, cause = _judge(served, predicted, comparisons)
+    evidence = [
+        Evidence(
+            statement=f"{request}: prompt_tokens served",
+            observed=", ".join(f"{name} {counts.get(request, 'not measured')}" for name, counts in served.items()),
+            expected=None if expected is None else f"upstream: {' or '.join(map(str, expected[index]))}",
+        )
+        for index, request in enumerate(_requests(served))
+    ]
+    evidence += [
+        Evidence(
+            statement=f"{name}: where the snapshots part",
+            observed="nowhere" if comparison.first_divergence is None else describe_place(comparison),
+        )
+        for name, comparison in comparisons.items()
+    ]
+    return Result(
+        case=case,
+        family=Family.TOKEN_COUNT,
+        verdict=verdict,
+        cause=cause,
+        next_command=f"triage run {case} -p snapshot_b=OWNER/MODEL@REVISION",
+        evidence=tuple(evidence),
+        findings={
+            "served": {name: dict(counts) for name, counts in served.items()},
+            "predicted": {name: dict(counts) for name, counts in predicted.items()},
+            "expected": None if expected is None else [list(allowed) for allowed in expected],
+        },
+        versions=read_versions(),
+    )
+
+
+def _requests(served: Mapping[str, Mapping[str, int]]) -> list[str]:
+    return list(dict.fromkeys(request for counts in served.values() for request in counts))
+
+
+def _judge(
+    served: Mapping[str, Mapping[str, int]],
+    predicted: Mapping[str, Mapping[str, int]],
+    comparisons: Mapping[str, TextComparison],
+) -> tuple[Verdict, str]:
+    requests = _requests(served)
+    if len(served) != 2 or not requests or any(set(counts) != set(requests) for counts in served.values()):
+        return Verdict.INCONCLUSIVE, "The served counts of both snapshots are needed for every request."
+    a, b = served
+    drift = {request: served[a][request] - served[b][request] for request in requests}
+    if not any(drift.values()):
+        return Verdict.NOT_REPRODUCED, f"{a} and {b} are counted alike in all {len(requests)} requests."
+    try:
+        alone = {request: predicted[a][request] - predicted[b][request] for request in requests}
+    except KeyError:
+        return Verdict.INCONCLUSIVE, "The served counts drift; without both tokenizers nothing says why."
+    for request in requests:
+        if drift[request] != alone[request]:
+            return Verdict.INCONCLUSIVE, (
+                f"{request}: the served counts drift by {drift[request]:+d}, the tokenizers alone by "
+                f"{alone[request]:+d}; the server's own accounting differs between the two as well."
+            )
+    parting = {name: comparison for name, comparison in comparisons.items() if comparison.first_divergence}
+    if not parting:
+        return Verdict.INCONCLUSIVE, "The served counts drift; no text was compared, so nothing says where."
+    carriers = "; ".join(_describe_carrier(name, parting[name], a, b) for name in parting)
+    drifting = [request for request in requests if drift[request]]
+    return Verdict.REPRODUCED, f"{carriers}. The count differs where that reaches the model: {', '.join(drifting)}."
+
+
+def _describe_carrier(name: str, comparison: TextComparison, a: str, b: str) -> str:
+    place = comparison.first_divergence
+    if place is None:  # the caller has filtered; said again for the types
+        return ""
+    tokens = {a: " ".join(place.a_tokens) or "no token", b: " ".join(place.b_tokens) or "no token"}
+    kept = " and ".join(f"{text} in {snapshot}" for snapshot, text in tokens.items())
+    return f"The {name}'s {describe_place(comparison).removeprefix('the ')} is {kept}"

@@ -1,0 +1,108 @@
+"""A difference in words: what changed in a stage, and which pieces of the model it touches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+
+from triage.tokens._attribute import Attribution
+from triage.tokens._snapshots import Snapshot
+from triage.tokens._stages import Stage, read_definition
+
+_LONGEST = 5  # changes of one stage that are told; the rest is counted
+
+
+def explain_stage(a: Snapshot, b: Snapshot, stage: Stage, *, texts: Sequence[str] = ()) -> tuple[str, ...]:
+    """What differs between the two definitions of a stage, a line for each change.
+
+    Of a model's vocabulary only the pieces are named that the texts are made of, with their ids and scores.
+
+    >>> from pathlib import Path
+    >>> from tokenizers import Tokenizer, models, normalizers
+    >>> plain, lower = (Tokenizer(models.WordLevel({"a": 0}, unk_token="a")) for _ in range(2))
+    >>> lower.normalizer = normalizers.Lowercase()
+    >>> explain_stage(Snapshot("a", Path(), plain), Snapshot("b", Path(), lower), Stage.NORMALIZER)
+    ('normalizer: nothing in a, {"type":"Lowercase"} in b',)
+    """
+    ours, theirs = (read_definition(snapshot)[stage] for snapshot in (a, b))
+    if stage is Stage.MODEL:
+        changes = [*_compare_vocabularies(a, b, texts), *_compare(stage, *map(_without_pieces, (ours, theirs)))]
+    elif stage is Stage.ADDED_TOKENS:
+        changes = list(_compare_added(ours, theirs))
+    else:
+        changes = list(_compare(stage, ours, theirs))
+    lines = [f"{path}: {_show(x)} in {a.name}, {_show(y)} in {b.name}" for path, x, y in changes[:_LONGEST]]
+    if len(changes) > _LONGEST:
+        lines.append(f"{stage}: {len(changes) - _LONGEST} more changes")
+    return tuple(lines)
+
+
+def explain_attribution(a: Snapshot, b: Snapshot, attribution: Attribution) -> str:
+    """The attribution as sentences, for a report or a terminal.
+
+    >>> explain_attribution(*[None] * 2, Attribution(stages=(), witnesses=(), differing=(), encodings=0))
+    'Both snapshots encode these texts alike.'
+    """
+    if attribution.stages is None:
+        named = ", ".join(attribution.differing) or "no stage"
+        return f"No set of stages explains the difference, although these differ: {named}."
+    if not attribution.stages:
+        others = ", ".join(attribution.differing)
+        return "Both snapshots encode these texts alike" + (f", although their {others} differ." if others else ".")
+    stages = " and ".join(attribution.stages)
+    shortest = min(attribution.witnesses, key=len)
+    details = [line for stage in attribution.stages for line in explain_stage(a, b, stage, texts=attribution.witnesses)]
+    return (
+        f"Taking {stages} from {a.name} into {b.name} makes them agree; no smaller set of stages does. "
+        f"The shortest text that still differs is {shortest!r}. " + ". ".join(details) + "."
+    )
+
+
+def _compare(path: str, ours: object, theirs: object) -> Iterator[tuple[str, object, object]]:
+    """The innermost places where two JSON values differ."""
+    if ours == theirs:
+        return
+    if isinstance(ours, dict) and isinstance(theirs, dict) and ours.get("type") == theirs.get("type"):
+        for key in dict.fromkeys([*ours, *theirs]):
+            yield from _compare(f"{path}.{key}", ours.get(key), theirs.get(key))
+    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        for index, (x, y) in enumerate(zip(ours, theirs, strict=True)):
+            yield from _compare(f"{path}[{index}]", x, y)
+    else:
+        yield path, ours, theirs
+
+
+def _compare_added(ours: object, theirs: object) -> Iterator[tuple[str, object, object]]:
+    tokens = [{t["content"]: t for t in side} if isinstance(side, list) else {} for side in (ours, theirs)]
+    for content in dict.fromkeys([*tokens[0], *tokens[1]]):
+        yield from _compare(f"added_tokens {content!r}", tokens[0].get(content), tokens[1].get(content))
+
+
+def _compare_vocabularies(a: Snapshot, b: Snapshot, texts: Sequence[str]) -> Iterator[tuple[str, object, object]]:
+    used = {token for text in texts for s in (a, b) for token in s.tokenizer.encode(text).tokens}
+    ours, theirs = (_read_pieces(snapshot) for snapshot in (a, b))
+    for piece in sorted(used):
+        if ours.get(piece) != theirs.get(piece):
+            yield f"model piece {piece!r}", ours.get(piece), theirs.get(piece)
+    apart = sum(ours.get(piece) != theirs.get(piece) for piece in ours.keys() | theirs.keys())
+    if apart:
+        yield "model pieces", f"{len(ours)}, of which {apart} differ from the other's", len(theirs)
+
+
+def _read_pieces(snapshot: Snapshot) -> dict[str, object]:
+    """Each piece with its id, and its score where the model has scores (Unigram)."""
+    model = read_definition(snapshot)[Stage.MODEL]
+    vocabulary = model.get("vocab", {}) if isinstance(model, dict) else {}
+    if isinstance(vocabulary, list):
+        return {piece: {"id": index, "score": score} for index, (piece, score) in enumerate(vocabulary)}
+    return {piece: {"id": index} for piece, index in vocabulary.items()}
+
+
+def _without_pieces(model: object) -> object:
+    return {k: v for k, v in model.items() if k not in {"vocab", "merges"}} if isinstance(model, dict) else model
+
+
+def _show(value: object) -> str:
+    if value is None:
+        return "nothing"
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")) if not isinstance(value, str) else repr(value)

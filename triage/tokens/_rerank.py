@@ -1,0 +1,113 @@
+"""The four ``/rerank`` requests of the upstream test: what a server counts, and what a tokenizer alone predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from triage.engine.server import Server
+from triage.errors import InputError
+from triage.tokens._snapshots import Snapshot
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truncation:
+    """One of the requests of the upstream test: which of the two texts is cut, and to how many pieces."""
+
+    name: str
+    max_tokens_per_query: int | None = None
+    max_tokens_per_doc: int | None = None
+
+
+def list_truncations(limit: int) -> tuple[Truncation, ...]:
+    """The four requests of the upstream test, in its order.
+
+    >>> [t.name for t in list_truncations(10)]
+    ['nothing cut', 'query cut to 10', 'document cut to 10', 'both cut to 10']
+    """
+    if limit < 1:
+        raise InputError(f"A truncation limit of {limit} leaves no token.", hint="Give a limit of at least 1.")
+    return (
+        Truncation(name="nothing cut"),
+        Truncation(name=f"query cut to {limit}", max_tokens_per_query=limit),
+        Truncation(name=f"document cut to {limit}", max_tokens_per_doc=limit),
+        Truncation(name=f"both cut to {limit}", max_tokens_per_query=limit, max_tokens_per_doc=limit),
+    )
+
+
+def measure_rerank(server: Server, *, query: str, document: str, truncations: Sequence[Truncation]) -> dict[str, int]:
+    """``usage.prompt_tokens`` of ``/rerank`` for each request, by the request's name."""
+    return {
+        t.name: server.rerank(
+            query,
+            [document],
+            max_tokens_per_query=t.max_tokens_per_query,
+            max_tokens_per_doc=t.max_tokens_per_doc,
+        ).prompt_tokens
+        for t in truncations
+    }
+
+
+def predict_rerank(
+    snapshot: Snapshot, *, query: str, document: str, truncations: Sequence[Truncation]
+) -> dict[str, int]:
+    """The counts that the tokenizer alone makes likely: each text sent by itself, as a bi-encoder is.
+
+    What a server counts beyond them is its own accounting, not the snapshot's.
+    """
+    return {
+        t.name: snapshot.count(query, limit=t.max_tokens_per_query)
+        + snapshot.count(document, limit=t.max_tokens_per_doc)
+        for t in truncations
+    }
+
+
+def tabulate_counts(
+    served: Mapping[str, Mapping[str, int]],
+    predicted: Mapping[str, Mapping[str, int]],
+    expected: Sequence[tuple[int, ...]] | None = None,
+) -> pd.DataFrame:
+    """One row for each request: served and predicted counts of each snapshot, their drift, upstream's expectation.
+
+    >>> tabulate_counts({"a": {"x": 5}, "b": {"x": 4}}, {"a": {"x": 5}, "b": {"x": 4}}, [(4, 5)]).loc["x"].to_dict()
+    {'a served': 5, 'a alone': 5, 'b served': 4, 'b alone': 4, 'drift': 1, 'upstream expects': '4 or 5'}
+    """
+    frame = pd.DataFrame(
+        {
+            f"{name} {kind}": pd.Series(counts)
+            for name in served
+            for kind, counts in (("served", served[name]), ("alone", predicted[name]))
+        }
+    )
+    first, second = (f"{name} served" for name in served)
+    frame["drift"] = frame[first] - frame[second]
+    if expected is not None:
+        frame["upstream expects"] = [" or ".join(map(str, allowed)) for allowed in expected]
+    frame.index.name = "request"
+    return frame
+
+
+def plot_counts(table: pd.DataFrame) -> Figure:
+    """Served counts of `tabulate_counts` as paired bars, one pair for each request, the drift named below it."""
+    from matplotlib.figure import Figure as NewFigure
+
+    figure = NewFigure(figsize=(8, 3.2), layout="constrained")
+    axes = figure.subplots()
+    served = [column for column in table.columns if column.endswith(" served")]
+    positions = range(len(table))
+    for shift, column in zip((-0.2, 0.2), served, strict=True):
+        bars = axes.bar([p + shift for p in positions], table[column], width=0.38, label=column.removesuffix(" served"))
+        axes.bar_label(bars, fontsize=9)
+    names = [f"{name}\ndrift {drift:+d}" if drift else str(name) for name, drift in table["drift"].items()]
+    axes.set_xticks(list(positions), names)
+    axes.set_ylabel("prompt_tokens")
+    axes.margins(y=0.15)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    return figure
