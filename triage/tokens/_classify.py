@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from triage.engine.versions import read_versions
 from triage.result import Evidence, Family, Result, Verdict
 from triage.tokens._attribute import Attribution
+from triage.tokens._causes import DriftCause, separate_causes
 from triage.tokens._compare import TextComparison, describe_place
 
 
@@ -85,20 +86,21 @@ def _judge(
     a, b = served
     drift = {request: served[a][request] - served[b][request] for request in requests}
     if not any(drift.values()):
-        return Verdict.NOT_REPRODUCED, f"{a} and {b} are counted alike in all {len(requests)} requests."
-    try:
-        alone = {request: predicted[a][request] - predicted[b][request] for request in requests}
-    except KeyError:
+        apart = [name for name, comparison in comparisons.items() if comparison.first_divergence]
+        tokens = f" Their tokens differ all the same, in the {' and the '.join(apart)}." if apart else ""
+        return Verdict.NOT_REPRODUCED, f"{a} and {b} are counted alike in all {len(requests)} requests.{tokens}"
+    if any(set(predicted.get(name, {})) != set(requests) for name in served):
         return Verdict.INCONCLUSIVE, "The served counts drift; without both tokenizers nothing says why."
-    for request in requests:
-        if drift[request] != alone[request]:
-            return Verdict.INCONCLUSIVE, (
-                f"{request}: the served counts drift by {drift[request]:+d}, the tokenizers alone by "
-                f"{alone[request]:+d}; the server's own accounting differs between the two as well."
-            )
-    parting = {name: comparison for name, comparison in comparisons.items() if comparison.first_divergence}
+    moved = separate_causes(served[b], served[a], predicted_before=predicted[b], predicted_after=predicted[a])
+    if moved is not DriftCause.SNAPSHOT:
+        request = next(r for r in requests if drift[r] != predicted[a][r] - predicted[b][r])
+        return Verdict.INCONCLUSIVE, (
+            f"What moved is {moved}: in the request with {request}, the served counts drift by {drift[request]:+d} and "
+            f"the tokenizers alone by {predicted[a][request] - predicted[b][request]:+d}."
+        )
+    parting = {name: comparison for name, comparison in comparisons.items() if comparison.a_count != comparison.b_count}
     if not parting:
-        return Verdict.INCONCLUSIVE, "The served counts drift; no text was compared, so nothing says where."
+        return Verdict.INCONCLUSIVE, "The served counts drift; no compared text does, so nothing says where."
     carriers = "; ".join(_describe_carrier(name, parting[name], a, b) for name in parting)
     drifting = [request for request in requests if drift[request]]
     return Verdict.REPRODUCED, f"{carriers}. The count differs where that reaches the model: {', '.join(drifting)}."
