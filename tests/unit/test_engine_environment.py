@@ -55,7 +55,7 @@ def test_the_path_of_the_user_comes_behind_the_shim(monkeypatch):
 
 
 def test_a_python_without_vllm_is_told_how_to_get_it(monkeypatch):
-    monkeypatch.setattr(environment.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(environment.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(MissingDependencyError, match="vLLM is not installed") as caught:
         prepare_import()
     assert "make setup" in caught.value.hint
