@@ -12,6 +12,7 @@ from triage.tokens._compare import (
     compare_named,
     compare_snapshots,
     describe_place,
+    list_divergences,
     tabulate_texts,
 )
 from triage.tokens._expectations import find_expectation, tabulate_history
@@ -42,6 +43,7 @@ __all__ = [
     "explain_attribution",
     "explain_stage",
     "find_expectation",
+    "list_divergences",
     "list_truncations",
     "measure_rerank",
     "plot_counts",
