@@ -17,6 +17,7 @@ from triage.tokens._compare import (
 )
 from triage.tokens._expectations import find_expectation, tabulate_history
 from triage.tokens._explain import explain_attribution, explain_stage
+from triage.tokens._picture import AlignmentPicture, render_alignment
 from triage.tokens._rerank import (
     Truncation,
     list_truncations,
@@ -29,6 +30,7 @@ from triage.tokens._snapshots import Snapshot, read_snapshot, read_snapshots
 from triage.tokens._stages import Stage
 
 __all__ = [
+    "AlignmentPicture",
     "Attribution",
     "Divergence",
     "Snapshot",
@@ -50,6 +52,7 @@ __all__ = [
     "predict_rerank",
     "read_snapshot",
     "read_snapshots",
+    "render_alignment",
     "tabulate_counts",
     "tabulate_history",
     "tabulate_texts",

@@ -108,7 +108,7 @@ def _compare_whole(a: Snapshot, b: Snapshot, texts: list[str]) -> list[TextCompa
     encoded = zip(texts, a.encode_batch(texts), b.encode_batch(texts), strict=True)
     return [
         TextComparison(
-            text=text, a_count=len(ours), b_count=len(theirs), first_divergence=_find_divergence(text, ours, theirs)
+            text=text, a_count=len(ours), b_count=len(theirs), first_divergence=find_divergence(text, ours, theirs)
         )
         for text, ours, theirs in encoded
     ]
@@ -151,7 +151,8 @@ def list_divergences(a: Snapshot, b: Snapshot, text: str, *, context: int = 3) -
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
-def _find_divergence(text: str, a: Encoding, b: Encoding) -> Divergence | None:
+def find_divergence(text: str, a: Encoding, b: Encoding) -> Divergence | None:
+    """The first place where two encodings of a text part, None where they are the same."""
     ours, theirs = Side.read(a), Side.read(b)
     gaps = align(ours, theirs)
     if not gaps:

@@ -46,7 +46,7 @@ def find_tokenizer(path: Path, *, trust_remote_code: bool = False) -> Source:
             hint="Name a folder, a tokenizer.json, a SentencePiece .model, or owner/name@revision.",
         )
     if not path.is_dir():
-        folder = path.resolve().parent if path.is_symlink() and not path.parent.is_dir() else path.absolute().parent
+        folder = path.absolute().parent
         if path.suffix == ".model":
             return Source(file=convert_sentencepiece(path), folder=folder)
         return Source(file=path, folder=folder)
