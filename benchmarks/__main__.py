@@ -44,10 +44,11 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := sorted(set(arguments.names) - set(names)):
         parser.error(f"no benchmark is called {', '.join(unknown)}; there are {', '.join(names)}")
-    measurements = []
+    measurements: list[Measurement] = []
     for name in arguments.names or names:
         print(f"measuring {name} …", file=sys.stderr)
-        measurements.append(import_module(f"benchmarks.{name}").measure())
+        found = import_module(f"benchmarks.{name}").measure()
+        measurements += found if isinstance(found, list) else [found]
     print_table(measurements)
     if arguments.json:
         from triage.files import write_atomic

@@ -1,12 +1,14 @@
 """vLLM's resolved configuration and the cosines of one model served under two settings."""
 
-import tomllib
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from triage import cases
+from triage.cases import read_case
+from triage.engine.models import find_model
 from triage.engine.pooling import embed_in_float64
 from triage.engine.resolved import list_architectures, resolve_config
 from triage.errors import InputError
@@ -27,9 +29,7 @@ from triage.settings import (
 
 pytestmark = pytest.mark.engine
 
-PARAMETERS: dict[str, Any] = tomllib.loads(
-    (Path(cases.__file__).parent / "gritlm-server-defaults.toml").read_text(encoding="utf-8")
-)["parameters"]
+PARAMETERS: dict[str, Any] = read_case("gritlm-server-defaults").parameters
 DEFAULT_ARGS = ["--runner", "pooling", "--max-model-len", str(PARAMETERS["max_model_len"]), *platform_args()]
 EXPLICIT_ARGS = [*DEFAULT_ARGS, *PARAMETERS["explicit_args"]]
 TEXTS = PairTexts(
@@ -103,11 +103,37 @@ def test_the_cosines_tell_the_pairs_apart_by_more_than_the_tolerance(reference: 
     assert max(reference) - min(reference) > PARAMETERS["tolerance"]
 
 
-def test_the_reference_follows_the_texts_and_the_bidirectional_attention(model: Path) -> None:
+def test_the_reference_follows_the_texts(model: Path) -> None:
     texts = ["open models", "open models need data", "need data"]
     whole, longer, other = embed_in_float64(model, texts, instructions=["", "", ""])
-    assert compare_cosines(whole, whole) == pytest.approx(1.0)
     assert compare_cosines(whole, longer) != pytest.approx(compare_cosines(whole, other), abs=1e-6)
+
+
+def drop_is_causal(model: Path, target: Path) -> Path:
+    shutil.copytree(model, target)
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    config.pop("is_causal")
+    (target / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return target
+
+
+def test_a_mistral_that_does_not_say_so_is_not_bidirectional_in_the_reference(tmp_path: Path) -> None:
+    model = find_model("tiny:gritlm-mistral")
+    causal = drop_is_causal(model, tmp_path / "causal")
+    text = ["open models need data"]
+    here, there = (embed_in_float64(folder, text, instructions=[""])[0] for folder in (model, causal))
+    assert compare_cosines(here, there) < 0.999
+
+
+def test_a_gritlm_is_bidirectional_and_leaves_its_instruction_out_of_the_mean(tmp_path: Path) -> None:
+    model = find_model("tiny:gritlm")
+    silent = drop_is_causal(model, tmp_path / "silent")  # as the real config.json, which does not say so
+    instruction = PARAMETERS["document_instruction"]
+    text = [instruction + "open models need data"]
+    masked = embed_in_float64(silent, text, instructions=[instruction])[0]
+    assert masked == pytest.approx(embed_in_float64(model, text, instructions=[instruction])[0])
+    counted = embed_in_float64(find_model("tiny:gritlm-mistral"), text, instructions=[instruction])[0]
+    assert compare_cosines(masked, counted) < 0.999
 
 
 def test_both_settings_measured_show_the_mechanism(

@@ -70,7 +70,7 @@ def test_the_whole_evidence_reproduces_and_blames_the_rule_that_came_too_late():
     assert result.verdict is Verdict.REPRODUCED
     assert [arm.verdict for arm in result.arms] == ["REPRODUCED", "NOT_REPRODUCED", "NOT_REPRODUCED"]
     assert "rule 2 (`regex ^tower\\.vision_model" in result.cause
-    assert "rule 1 (`regex ^tower -> model.tower`) renames it first" in result.cause
+    assert "would make it tower.a, but rule 1 (`regex ^tower -> model.tower`) renames it first" in result.cause
     assert result.next_command.endswith("-p historical_vllm=installed -p historical_transformers=5.8.1")
 
 

@@ -82,8 +82,11 @@ def test_of_vllms_pins_only_the_absent_packages_are_fetched_and_the_compiled_par
     assert [path.name for path in (folder / "vllm").iterdir()] == ["__init__.py"]
 
 
-def test_the_pair_comes_first_on_the_path_of_a_process(index):
+def test_the_pair_comes_first_on_the_path_of_a_process(index, tmp_path, monkeypatch):
     make_wheel(index, "transformers", "9.1.0")
+    (tmp_path / "own" / "transformers").mkdir(parents=True)
+    (tmp_path / "own" / "transformers" / "__init__.py").write_text("__version__ = 'own'")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "own"))
     pair = find_versions(transformers="9.1.0")
     code = "import json, transformers; print(json.dumps([transformers.__version__, transformers.__file__]))"
     output = subprocess.run(

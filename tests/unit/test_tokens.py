@@ -97,6 +97,20 @@ def test_equal_counts_are_not_reproduced():
     assert classify(drift=0).verdict is Verdict.NOT_REPRODUCED
 
 
+def test_equal_counts_of_different_tokens_say_so():
+    a, b = make_snapshot("A"), make_snapshot("B", lowercase=True)
+    comparisons = tokens.compare_named(a, b, {"query": "a b", "document": "a X"})
+    result = classify(drift=0, comparisons=comparisons)
+    assert result.verdict is Verdict.NOT_REPRODUCED
+    assert result.cause.endswith("Their tokens differ all the same, in the document.")
+
+
+def test_a_text_whose_count_does_not_move_carries_no_drift():
+    a, b = make_snapshot("A"), make_snapshot("B", keep_spaces=False)
+    comparisons = tokens.compare_named(a, b, {"query": "a b", "document": "a b"})
+    assert classify(drift=1, comparisons=comparisons).verdict is Verdict.INCONCLUSIVE
+
+
 def test_without_compared_texts_a_drift_is_inconclusive():
     assert classify(drift=1, comparisons={}).verdict is Verdict.INCONCLUSIVE
 

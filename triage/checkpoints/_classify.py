@@ -168,14 +168,14 @@ def _explain(compared: ModelDiff | None, traced_key: str | None) -> str:
 def _suggest(
     case: str, verdict: Verdict, *, historical: ModelDiff | None, installed: ModelDiff | None, checkpoint: str | None
 ) -> str:
-    """After a reproduction: which of the two packages carries the mend? One of them is put to the installed version."""
+    """After a reproduction the installed vLLM with the old Transformers tells which of the two mends it."""
     if not verdict.conclusive:
         return "triage doctor"
     command = f"triage run {case} --out reports"
     if verdict is Verdict.REPRODUCED and historical and installed:
         old, now = historical.weights.versions, installed.weights.versions
-        pair = ("installed", old.transformers) if old.vllm != now.vllm else (old.vllm, "installed")
-        command += f" -p historical_vllm={pair[0]} -p historical_transformers={pair[1]}"
+        if old.vllm != now.vllm:
+            command += f" -p historical_vllm=installed -p historical_transformers={old.transformers}"
     return command + (f" -p checkpoint={shlex.quote(checkpoint)}" if checkpoint else "")
 
 

@@ -245,11 +245,20 @@ def explain_end(compared: ModelDiff, key: str) -> str:
     for number, step in enumerate(steps, start=1):
         if step.before != key and not step.changed and _matches(step, key):
             first = f"rule {changes[0][0]} (`{changes[0][1].rule}`)"
-            return f"{sentence}: rule {number} (`{step.rule}`) would match it, but {first} renames it first."
+            return (
+                f"{sentence}: rule {number} (`{step.rule}`) would {_foretell(step, key)}, but {first} renames it first."
+            )
     for number, step in enumerate(steps, start=1):
         if module := _find_module(step, key):
             return f"{sentence}: rule {number} (`{step.rule}`) would match what follows `{module}`, not the whole name."
     return f"{sentence}; of {len(steps)} rules, {len(changes)} changed it."
+
+
+def _foretell(step: Step, key: str) -> str:
+    """What the rule would do to the key, by the pattern that the mapper really holds."""
+    if step.rule.kind is not RuleKind.REGEX or step.rule.replacement is None:
+        return "match it"
+    return f"make it {re.sub(step.rule.pattern, step.rule.replacement, key)}"
 
 
 def _find_module(step: Step, key: str) -> str | None:

@@ -70,7 +70,7 @@ def _decide(
     if doubt := next(_list_implicit_doubts(implicit_plan, implicit_start), None):
         return _unclear(doubt)
     if culprit in _read_sent(implicit_plan):
-        cause = f"Start-up profiles {culprit}, which the test sends, for {implicit_plan.reason}."
+        cause = f"Start-up profiles {culprit}, which the test sends, because {implicit_plan.reason}."
         return _Decision(Verdict.NOT_REPRODUCED, cause)
     if explicit_plan is None or explicit_start is None:
         return _unclear(f"Start-up profiles {culprit}, but the plan or the start with {culprit} set to 0 is missing.")
@@ -90,7 +90,7 @@ def _list_implicit_doubts(plan: EncoderPlan, start: Startup) -> Iterator[str]:
     if not _read_sent(plan):
         yield "The limits name no modality that the test sends."
     if plan.modality is None:
-        yield f"Nothing is profiled, for {plan.reason}."
+        yield f"Nothing is profiled, because {plan.reason}."
     if doubt := _find_disagreement("implicit", plan, start):
         yield doubt
     hung = start.timed_out and start.log.last_phase is Phase.PROFILE and plan.modality not in _read_sent(plan)

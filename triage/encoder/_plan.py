@@ -62,8 +62,11 @@ class EncoderPlan:
         if not others:
             return f"{self.modality} is the only modality with a limit above 0"
         shown = ", ".join(f"{c.modality} {c.tokens_per_item}" for c in others)
-        if any(c.tokens_per_item == self.tokens_per_item for c in others):
-            return f"a tie at {self.tokens_per_item} tokens per item ({shown}), which goes by name"
+        if tied := [c.modality for c in others if c.tokens_per_item == self.tokens_per_item]:
+            shown = ", ".join(tied)
+            return (
+                f"{self.modality} ties with {shown} at {self.tokens_per_item} tokens per item, and a tie goes by name"
+            )
         return f"{self.modality} has the most tokens per item: {self.tokens_per_item} against {shown}"
 
     def limit_of(self, modality: str) -> int | None:
@@ -203,9 +206,9 @@ def compare_inputs(plans: Mapping[str, EncoderPlan]) -> pd.DataFrame:
 def explain_plans(plans: Mapping[str, EncoderPlan]) -> str:
     """What each setting makes profiling do and why, a sentence each; also the alternative text of `plot_plans`."""
     return " ".join(
-        f"{name}: nothing is profiled, for {plan.reason}."
+        f"{name}: nothing is profiled, because {plan.reason}."
         if plan.modality is None
         else f"{name}: profiling encodes {plan.items} {plan.modality} item(s) of {plan.tokens_per_item} tokens, "
-        f"for {plan.reason}; the encoder budget is {plan.encoder_budget} tokens."
+        f"because {plan.reason}; the encoder budget is {plan.encoder_budget} tokens."
         for name, plan in plans.items()
     )

@@ -29,10 +29,12 @@ def plot_plans(plans: Mapping[str, EncoderPlan]) -> Figure:
         axes.barh(y, candidate.tokens_per_item, color=_CHOSEN if chosen else _OTHER)
         axes.plot([plan.encoder_budget] * 2, [y - 0.45, y + 0.45], color=_BUDGET, linewidth=2)
         text = f"{candidate.tokens_per_item} tokens" if candidate.limit else "limit 0: removed"
-        axes.annotate(text, (candidate.tokens_per_item, y), xytext=(6, 0), textcoords="offset points", va="center")
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}  # else the budget's mark runs through the text
+        place = (candidate.tokens_per_item, y)
+        axes.annotate(text, place, xytext=(8, 0), textcoords="offset points", va="center", bbox=box)
     axes.set_yticks(range(len(rows)), [f"{name}\n{candidate.modality}" for name, _, candidate in rows])
     axes.invert_yaxis()
-    axes.margins(x=0.2)
+    axes.margins(x=0.28)
     axes.set_xlabel("encoder tokens per item")
     axes.set_title("What start-up profiling takes")
     handles = [

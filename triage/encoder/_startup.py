@@ -24,7 +24,7 @@ def compare_startups(startups: Sequence[Startup]) -> pd.DataFrame:
 def _read_durations(startup: Startup) -> dict[str, float]:
     durations = {time.phase.value: time.duration_s for time in startup.log.phases if time.duration_s is not None}
     if startup.ready and startup.log.ready:
-        durations[Phase.IMPORT.value] = max(0.0, startup.elapsed_s - startup.log.phases[-1].start_s)
+        durations[Phase.IMPORT.value] = max(0.0, round(startup.elapsed_s - startup.log.phases[-1].start_s))
     return durations
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import runpy
+import sys
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import cache
@@ -72,7 +73,11 @@ def needs_torchvision_shim() -> bool:
 
 @cache
 def _load_shim() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("triage_torchvision_shim", _SHIM / "sitecustomize.py")
+    path = _SHIM / "sitecustomize.py"
+    running = sys.modules.get("sitecustomize")
+    if running is not None and running.__file__ and Path(running.__file__) == path:
+        return running  # an engine process: a second hook would declare the schemas twice
+    spec = importlib.util.spec_from_file_location("triage_torchvision_shim", path)
     if spec is None or spec.loader is None:
         raise MissingDependencyError(f"{_SHIM} is not whole.", hint="Install triage again.")
     module = importlib.util.module_from_spec(spec)
@@ -104,6 +109,7 @@ def engine_environment(overrides: Mapping[str, str] | None = None) -> dict[str, 
     """
     env = dict(os.environ)
     env.setdefault("VLLM_NO_USAGE_STATS", "1")
+    env.setdefault("VLLM_LOGGING_COLOR", "0")  # a Jupyter kernel sets FORCE_COLOR, and these logs are read, not watched
     if read_platform() is Platform.CPU:
         env.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB; the default is a share of all memory
     if needs_torchvision_shim():

@@ -19,8 +19,8 @@ def embed_in_float64(
     """One vector for each text: Transformers in float64 on the CPU, mean of the last hidden states, not normalised.
 
     ``instructions`` are the leading part of each text, "" for none; the architecture GritLM leaves their tokens and
-    the first special token out of the mean, any other counts them. ``is_causal: false`` in the config means
-    bidirectional attention, as it does in vLLM.
+    the first special token out of the mean, any other counts them. Attention is bidirectional for GritLM and where
+    the config says ``is_causal: false``, as in vLLM.
 
     Raises `InputError` for a model that Transformers does not know.
     """
@@ -41,7 +41,7 @@ def _answer(model: str, texts: list[str], instructions: list[str]) -> list[list[
         raise InputError(f"Transformers cannot load {model}: {error}", hint="Name another model.") from error
     tokenizer = AutoTokenizer.from_pretrained(model)
     masks_instruction = _GRITLM in (config.architectures or ())
-    bidirectional = getattr(config, "is_causal", True) is False
+    bidirectional = masks_instruction or getattr(config, "is_causal", True) is False
     rows = []
     for text, instruction in zip(texts, instructions, strict=True):
         ids = tokenizer(text, return_tensors="pt").input_ids

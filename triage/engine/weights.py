@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,6 @@ from triage.processes import start_guarded
 _PROBE = Path(__file__).with_name("probes") / "map_weights.py"
 # The probe reads a local folder; a model that lacks a file must fail there, not reach for the network.
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-_NAMED_GROUP = re.compile(r"\(\?P<g0>((?:(?!\(\?P<g\d+>).)*)\)")
 
 
 class RuleKind(StrEnum):
@@ -50,10 +48,7 @@ class Rule:
 
     def __str__(self) -> str:
         target = "(dropped)" if self.replacement is None else self.replacement or "''"
-        # Transformers wraps its own patterns in one named group, which says nothing to a reader.
-        wrapped = _NAMED_GROUP.fullmatch(self.pattern)
-        pattern = wrapped[1] if wrapped else self.pattern
-        return f"{self.kind} {pattern} -> {target}" + (f" within {self.scope}" if self.scope else "")
+        return f"{self.kind} {self.pattern} -> {target}" + (f" within {self.scope}" if self.scope else "")
 
 
 @dataclass(frozen=True, kw_only=True)

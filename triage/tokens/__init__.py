@@ -5,6 +5,13 @@ to ``/rerank`` four times and compares ``usage.prompt_tokens``.
 """
 
 from triage.tokens._attribute import Attribution, attribute_difference
+from triage.tokens._causes import (
+    DriftCause,
+    fit_accounting,
+    measure_texts,
+    separate_causes,
+    tabulate_accounting,
+)
 from triage.tokens._classify import classify_token_counts
 from triage.tokens._compare import (
     Divergence,
@@ -18,6 +25,7 @@ from triage.tokens._compare import (
 from triage.tokens._expectations import find_expectation, tabulate_history
 from triage.tokens._explain import explain_attribution, explain_stage
 from triage.tokens._picture import AlignmentPicture, render_alignment
+from triage.tokens._proposal import propose_lines
 from triage.tokens._rerank import (
     Truncation,
     list_truncations,
@@ -26,18 +34,35 @@ from triage.tokens._rerank import (
     predict_rerank,
     tabulate_counts,
 )
+from triage.tokens._segments import Role, SegmentDrift, locate_drift, tabulate_segments
 from triage.tokens._snapshots import Snapshot, read_snapshot, read_snapshots
 from triage.tokens._stages import Stage
+from triage.tokens._tolerance import (
+    ExpectedPromptTokens,
+    Regression,
+    assert_prompt_tokens,
+    choose_expectation,
+    list_strict_requests,
+    plant_regressions,
+    tabulate_masking,
+)
 
 __all__ = [
     "AlignmentPicture",
     "Attribution",
     "Divergence",
+    "DriftCause",
+    "ExpectedPromptTokens",
+    "Regression",
+    "Role",
+    "SegmentDrift",
     "Snapshot",
     "Stage",
     "TextComparison",
     "Truncation",
+    "assert_prompt_tokens",
     "attribute_difference",
+    "choose_expectation",
     "classify_token_counts",
     "compare_named",
     "compare_snapshots",
@@ -45,15 +70,25 @@ __all__ = [
     "explain_attribution",
     "explain_stage",
     "find_expectation",
+    "fit_accounting",
     "list_divergences",
+    "list_strict_requests",
     "list_truncations",
+    "locate_drift",
     "measure_rerank",
+    "measure_texts",
+    "plant_regressions",
     "plot_counts",
     "predict_rerank",
+    "propose_lines",
     "read_snapshot",
     "read_snapshots",
     "render_alignment",
+    "separate_causes",
+    "tabulate_accounting",
     "tabulate_counts",
     "tabulate_history",
+    "tabulate_masking",
+    "tabulate_segments",
     "tabulate_texts",
 ]

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from triage.engine.versions import read_versions
 from triage.result import Evidence, Family, Result, Verdict
+from triage.tokens._attribute import Attribution
+from triage.tokens._causes import DriftCause, separate_causes
 from triage.tokens._compare import TextComparison, describe_place
 
 
@@ -16,12 +18,14 @@ def classify_token_counts(
     predicted: Mapping[str, Mapping[str, int]],
     comparisons: Mapping[str, TextComparison],
     expected: Sequence[tuple[int, ...]] | None = None,
+    attribution: Attribution | None = None,
 ) -> Result:
     """Whether two snapshots drift apart when served, and whether the tokenizers alone explain it.
 
     ``served`` and ``predicted`` map both snapshots to counts by request; ``comparisons`` map the texts' names to what
-    `compare_snapshots` found. `REPRODUCED` needs a served drift that equals the predicted one in every request; a drift
-    the tokenizers do not explain, or a missing count, is `INCONCLUSIVE`.
+    `compare_snapshots` found, and ``attribution`` names the stages that did it. `REPRODUCED` needs a served drift that
+    equals the predicted one in every request; a drift the tokenizers do not explain, or a missing count, is
+    `INCONCLUSIVE`.
     """
     verdict, cause = _judge(served, predicted, comparisons)
     evidence = [
@@ -39,6 +43,17 @@ def classify_token_counts(
         )
         for name, comparison in comparisons.items()
     ]
+    stages = attribution.stages if attribution is not None else None
+    if stages and attribution is not None:
+        shortest = min(attribution.witnesses, key=len)
+        evidence.append(
+            Evidence(
+                statement="the smallest set of tokenizer stages that explains it",
+                observed=f"{' and '.join(stages)}; the shortest text that still differs is {shortest!r}",
+            )
+        )
+        if verdict is Verdict.REPRODUCED:
+            cause += f" The snapshots differ there in their {' and '.join(stages)}."
     return Result(
         case=case,
         family=Family.TOKEN_COUNT,
@@ -49,6 +64,7 @@ def classify_token_counts(
         findings={
             "served": {name: dict(counts) for name, counts in served.items()},
             "predicted": {name: dict(counts) for name, counts in predicted.items()},
+            "stages": None if stages is None else [str(stage) for stage in stages],
             "expected": None if expected is None else [list(allowed) for allowed in expected],
         },
         versions=read_versions(),
@@ -70,20 +86,21 @@ def _judge(
     a, b = served
     drift = {request: served[a][request] - served[b][request] for request in requests}
     if not any(drift.values()):
-        return Verdict.NOT_REPRODUCED, f"{a} and {b} are counted alike in all {len(requests)} requests."
-    try:
-        alone = {request: predicted[a][request] - predicted[b][request] for request in requests}
-    except KeyError:
+        apart = [name for name, comparison in comparisons.items() if comparison.first_divergence]
+        tokens = f" Their tokens differ all the same, in the {' and the '.join(apart)}." if apart else ""
+        return Verdict.NOT_REPRODUCED, f"{a} and {b} are counted alike in all {len(requests)} requests.{tokens}"
+    if any(set(predicted.get(name, {})) != set(requests) for name in served):
         return Verdict.INCONCLUSIVE, "The served counts drift; without both tokenizers nothing says why."
-    for request in requests:
-        if drift[request] != alone[request]:
-            return Verdict.INCONCLUSIVE, (
-                f"{request}: the served counts drift by {drift[request]:+d}, the tokenizers alone by "
-                f"{alone[request]:+d}; the server's own accounting differs between the two as well."
-            )
-    parting = {name: comparison for name, comparison in comparisons.items() if comparison.first_divergence}
+    moved = separate_causes(served[b], served[a], predicted_before=predicted[b], predicted_after=predicted[a])
+    if moved is not DriftCause.SNAPSHOT:
+        request = next(r for r in requests if drift[r] != predicted[a][r] - predicted[b][r])
+        return Verdict.INCONCLUSIVE, (
+            f"What moved is {moved}: in the request with {request}, the served counts drift by {drift[request]:+d} and "
+            f"the tokenizers alone by {predicted[a][request] - predicted[b][request]:+d}."
+        )
+    parting = {name: comparison for name, comparison in comparisons.items() if comparison.a_count != comparison.b_count}
     if not parting:
-        return Verdict.INCONCLUSIVE, "The served counts drift; no text was compared, so nothing says where."
+        return Verdict.INCONCLUSIVE, "The served counts drift; no compared text does, so nothing says where."
     carriers = "; ".join(_describe_carrier(name, parting[name], a, b) for name in parting)
     drifting = [request for request in requests if drift[request]]
     return Verdict.REPRODUCED, f"{carriers}. The count differs where that reaches the model: {', '.join(drifting)}."

@@ -185,13 +185,17 @@ def describe_place(comparison: TextComparison) -> str:
     place = comparison.first_divergence
     if place is None:
         raise InputError("The snapshots agree on this text.", hint="Ask only where first_divergence is not None.")
-    span = f"character {place.char_start}"
-    if place.char_end - place.char_start > 1:
-        span = f"characters {place.char_start} to {place.char_end - 1}"
+    span = _name_span(place)
     if not place.text.strip() and place.text:
         where = {0: "leading", len(comparison.text) - len(place.text): "trailing"}.get(place.char_start, "inner")
         return f"the {where} {'space' if place.text == ' ' else 'white space ' + repr(place.text)} ({span})"
     return f"{place.text!r} ({span})"
+
+
+def _name_span(place: Divergence) -> str:
+    if place.char_end - place.char_start <= 1:
+        return f"character {place.char_start}"
+    return f"characters {place.char_start} to {place.char_end - 1}"
 
 
 def tabulate_texts(comparisons: Mapping[str, TextComparison]) -> pd.DataFrame:
@@ -203,7 +207,7 @@ def tabulate_texts(comparisons: Mapping[str, TextComparison]) -> pd.DataFrame:
             "characters": len(comparison.text),
             "tokens a": comparison.a_count,
             "tokens b": comparison.b_count,
-            "parts at": "nowhere" if place is None else f"characters {place.char_start} to {place.char_end}",
+            "parts at": "nowhere" if place is None else _name_span(place),
             "text there": "" if place is None else repr(place.text),
             "a has": "" if place is None else " ".join(place.a_tokens) or "no token",
             "b has": "" if place is None else " ".join(place.b_tokens) or "no token",

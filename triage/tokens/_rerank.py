@@ -24,6 +24,12 @@ class Truncation:
     max_tokens_per_query: int | None = None
     max_tokens_per_doc: int | None = None
 
+    @property
+    def whole(self) -> tuple[str, ...]:
+        """The texts that this request sends uncut."""
+        limits = {"query": self.max_tokens_per_query, "document": self.max_tokens_per_doc}
+        return tuple(name for name, limit in limits.items() if limit is None)
+
 
 def list_truncations(limit: int) -> tuple[Truncation, ...]:
     """The four requests of the upstream test, in its order.

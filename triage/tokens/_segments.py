@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+import pandas as pd
 
 from triage.errors import InputError
 
@@ -28,6 +29,14 @@ class SegmentDrift:
     name: str
     role: Role
     drift: int | None
+
+
+def tabulate_segments(parts: Sequence[SegmentDrift]) -> pd.DataFrame:
+    """One row for each text and for the special tokens."""
+    rows = {
+        part.name: {"says": str(part.role), "drift": "open" if part.drift is None else part.drift} for part in parts
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def locate_drift(drift: Mapping[str, int], *, whole: Mapping[str, Collection[str]]) -> tuple[SegmentDrift, ...]:

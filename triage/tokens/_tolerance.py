@@ -99,7 +99,7 @@ def tabulate_masking(
     strict: Mapping[str, ExpectedPromptTokens],
     widened: Mapping[str, ExpectedPromptTokens],
 ) -> pd.DataFrame:
-    """One row for each planted regression: its counts, and the requests that catch it under each expectation.
+    """One row for each planted regression: its counts, and in how many requests each expectation catches it.
 
     ``verdict`` is ``masked`` where the strict expectation catches it and the widened one lets it through, ``invisible``
     where no count shows it at all.
@@ -114,8 +114,7 @@ def tabulate_masking(
         rows[regression.name] = {
             "verdict": verdict,
             "counts": " / ".join(map(str, regression.counts.values())),
-            "strict: caught by": ", ".join(caught["strict"]) or "nothing",
-            "widened: caught by": ", ".join(caught["widened"]) or "nothing",
+            **{f"{name} catches it in": f"{len(caught[name])} of {len(regression.counts)}" for name in caught},
         }
     frame = pd.DataFrame.from_dict(rows, orient="index")
     frame.index.name = "planted regression"

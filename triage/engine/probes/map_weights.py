@@ -151,7 +151,7 @@ def describe_renaming(field: str, rule: Any) -> Note:
     return {
         "kind": field.removeprefix("orig_to_new_"),
         "pattern": " | ".join(getattr(rule, "_original_source_patterns", None) or rule.source_patterns),
-        "replacement": " | ".join(getattr(rule, "_original_target_patterns", None) or rule.target_patterns),
+        "replacement": " | ".join(rule.target_patterns),
         "scope": getattr(rule, "scope_prefix", None),
     }
 
