@@ -140,7 +140,7 @@ def test_a_lone_surrogate_is_one_sentence_with_its_place(text):
 def test_memory_grows_no_faster_than_the_text():
     a, b = snapshot(), snapshot(splitter=1)
     peaks = []
-    for repeat in (4_000, 16_000):
+    for repeat in (1_000, 4_000):
         text = "ab  é x  " * repeat
         tracemalloc.start()
         assert len(tokens.list_divergences(a, b, text)) > repeat

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -35,7 +36,7 @@ class Side:
     @classmethod
     def read(cls, encoding: Encoding) -> Side:
         """The parts of an encoding that an alignment needs."""
-        offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+        offsets = np.fromiter(chain.from_iterable(encoding.offsets), dtype=np.int64).reshape(-1, 2)
         return cls(
             ids=np.array(encoding.ids, dtype=np.int64),
             tokens=encoding.tokens,
