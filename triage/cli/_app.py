@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -44,6 +45,9 @@ for command in (cases, run, tokens, doctor):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point: runs a command and exits with its code; every error is a sentence on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal in LANG=C has no ▁; an escape beats a traceback
     sys.exit(run_app(arguments))
 
 
