@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from triage.cases import Case
+from triage.cases import CATALOGUE_VARIABLE, Case
 from triage.errors import StorageError
 from triage.files import make_folder, write_atomic
 from triage.report._audit import Audit, audit_notebook
@@ -45,15 +45,17 @@ def reproduce_case(
     *,
     notebook: Path | None = None,
     parameters: Mapping[str, Any] | None = None,
+    catalogue: Path | None = None,
     timeout_s: float | None = None,
     cell_timeout_s: int | None = None,
     stop: threading.Event | None = None,
 ) -> Result:
     """Runs the notebook of a case and writes ``out/<case>/{notebook.ipynb, report.html, result.json, run.log}``.
 
-    ``notebook`` overrides the case's own. ``parameters`` win over the case's. ``result.json`` says INCOMPLETE
-    from the first moment until the run has ended; no result or report of an earlier run is left beside it. What
-    the notebook writes with relative paths lands in ``out/<case>/work``.
+    ``notebook`` overrides the case's own. ``parameters`` win over the case's. ``catalogue`` is the private folder that
+    the case is from, so that `triage.read_case` finds it inside the notebook. ``result.json`` says INCOMPLETE from the
+    first moment until the run has ended; no result or report of an earlier run is left beside it. What the notebook
+    writes with relative paths lands in ``out/<case>/work``.
 
     Raises `ParameterError` or `InputError` before anything is written, and `StorageError` where the folder
     cannot be written. A notebook that fails is no error: the result says so.
@@ -77,6 +79,7 @@ def reproduce_case(
             folder=work,
             log=folder / LOG,
             parameters=checked,
+            env={} if catalogue is None else {CATALOGUE_VARIABLE: str(catalogue.absolute())},
             timeout_s=timeout_s,
             cell_timeout_s=cell_timeout_s,
             stop=stop,
