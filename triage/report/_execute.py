@@ -49,10 +49,10 @@ def execute_notebook(
 ) -> Run:
     """Runs a notebook through papermill, with a kernel of this interpreter that works in ``folder``.
 
-    ``env`` is laid over this process's environment. ``output`` is saved at every cell and is whole at every moment. ``timeout_s`` bounds the whole notebook,
-    ``cell_timeout_s`` each cell; setting ``stop`` ends the run from another thread. When this function returns,
-    no process of the run is left, and none is left either if this process is killed. Raises `StorageError` if
-    the log cannot be written; every other ending is in the returned `Run`.
+    ``env`` is laid over this process's environment. ``output`` is saved at every cell and is whole at every moment.
+    ``timeout_s`` bounds the whole notebook, ``cell_timeout_s`` each cell; setting ``stop`` ends the run from another
+    thread. When this function returns, no process of the run is left, and none is left either if this process is
+    killed. Raises `StorageError` if the log cannot be written; every other ending is in the returned `Run`.
     """
     began = time.monotonic()
     # The sockets, start-up files and messages of this run; outside the report, which may lie on a shared disk.
