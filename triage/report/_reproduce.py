@@ -18,6 +18,7 @@ from triage.report._audit import Audit, audit_notebook
 from triage.report._execute import Run, execute_notebook, read_source
 from triage.report._outcome import End
 from triage.report._parameters import Parameter, check_parameters, read_parameters
+from triage.report._redact import redact_result, redact_text
 from triage.report._render import prepare_rendering, render_report
 from triage.report._settle import open_result, settle_result
 from triage.result import Result
@@ -63,7 +64,7 @@ def reproduce_case(
     source = notebook or case.notebook_path
     checked = check_case(case, notebook=source, values=parameters)
     folder = make_folder(out / case.id)
-    opened = open_result(case, parameters=checked, started=datetime.now(UTC))
+    opened = redact_result(open_result(case, parameters=checked, started=datetime.now(UTC)))
     _clear(folder)
     write_atomic(folder / RESULT, opened.to_json())
     work = make_folder(folder / WORK)
@@ -85,10 +86,11 @@ def reproduce_case(
             stop=stop,
         )
         warming.join()
+    _redact_log(folder / LOG)
     with suppress(OSError):  # it holds files: what the notebook wrote there is kept
         work.rmdir()
     executed, audit = _audit_file(folder / NOTEBOOK, source)
-    result = settle_result(opened, run, audit, log_name=LOG)
+    result = redact_result(settle_result(opened, run, audit, log_name=LOG))
     # The result first: it is small, and the one file that other programs read.
     write_atomic(folder / RESULT, result.to_json())
     write_report(folder, case=case, result=result, notebook=executed, parameters=read_parameters(source))
@@ -117,6 +119,13 @@ def _clear(folder: Path) -> None:
             f"{error.filename or folder} of an earlier run cannot be removed ({error.strerror}).",
             hint="Remove it, or name another folder with --out.",
         ) from error
+
+
+def _redact_log(log: Path) -> None:
+    if log.is_file():
+        text = log.read_text(encoding="utf-8", errors="replace")
+        if (redacted := redact_text(text)) != text:
+            write_atomic(log, redacted)
 
 
 def _audit_file(path: Path, source: Path) -> tuple[dict[str, Any], Audit]:

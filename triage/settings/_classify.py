@@ -70,7 +70,8 @@ def classify_settings_leak(
     - ``INCONCLUSIVE``: evidence is missing, is no number or does not belong together, or the explicit settings fail as
       well, or a pair is outside although nothing leaks.
 
-    ``tolerance`` is absolute, on the cosine; one that is negative or no number is an `InputError`. ``model_note`` says which model stood in, ``revision`` its snapshot.
+    ``tolerance`` is absolute, on the cosine; one that is negative or no number is an `InputError`. ``model_note`` says
+    which model stood in, ``revision`` its snapshot.
     """
     evidence: tuple[Evidence, ...] = ()
     findings: dict[str, object] = {}
@@ -120,6 +121,13 @@ def _put_together(
         return "One of the two settings was not measured."
     if reference is None:
         return "There is no float64 reference to measure against."
+    if fault := _find_fault(reference, default_pairs, explicit_pairs):
+        return fault
+    return _Measured(default_config, explicit_config, reference, default_pairs, explicit_pairs, tolerance)
+
+
+def _find_fault(reference: Sequence[float], default_pairs: ServedPairs, explicit_pairs: ServedPairs) -> str | None:
+    """Why three measurements cannot be compared; None where they can."""
     shapes = {default_pairs.pairs, explicit_pairs.pairs}
     if len(shapes) > 1 or len(reference) != len(default_pairs.pairs):
         return "The reference and the two measurements are not of the same pairs."
@@ -131,7 +139,7 @@ def _put_together(
             f"The two servers counted {default_pairs.prompt_tokens} and {explicit_pairs.prompt_tokens} prompt tokens, "
             "so they did not embed the same input."
         )
-    return _Measured(default_config, explicit_config, reference, default_pairs, explicit_pairs, tolerance)
+    return None
 
 
 def _decide(measured: _Measured) -> tuple[Verdict, str]:
