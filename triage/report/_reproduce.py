@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from triage.cases import CATALOGUE_VARIABLE, Case
+from triage.engine.server_log import LOGS_VARIABLE
 from triage.errors import StorageError
 from triage.files import make_folder, write_atomic
 from triage.report._audit import Audit, audit_notebook
@@ -23,7 +24,8 @@ from triage.report._render import prepare_rendering, render_report
 from triage.report._settle import open_result, settle_result
 from triage.result import Result
 
-NOTEBOOK, REPORT, RESULT, LOG, WORK = "notebook.ipynb", "report.html", "result.json", "run.log", "work"
+NOTEBOOK, REPORT, RESULT, LOG = "notebook.ipynb", "report.html", "result.json", "run.log"
+WORK, LOGS = "work", "logs"
 
 
 def check_case(
@@ -56,7 +58,7 @@ def reproduce_case(
     ``notebook`` overrides the case's own. ``parameters`` win over the case's. ``catalogue`` is the private folder that
     the case is from, so that `triage.read_case` finds it inside the notebook. ``result.json`` says INCOMPLETE from the
     first moment until the run has ended; no result or report of an earlier run is left beside it. What the notebook
-    writes with relative paths lands in ``out/<case>/work``.
+    writes with relative paths lands in ``out/<case>/work``, the logs of its servers in ``out/<case>/logs``.
 
     Raises `ParameterError` or `InputError` before anything is written, and `StorageError` where the folder
     cannot be written. A notebook that fails is no error: the result says so.
@@ -80,13 +82,15 @@ def reproduce_case(
             folder=work,
             log=folder / LOG,
             parameters=checked,
-            env={} if catalogue is None else {CATALOGUE_VARIABLE: str(catalogue.absolute())},
+            env={LOGS_VARIABLE: str((folder / LOGS).absolute())}
+            | ({} if catalogue is None else {CATALOGUE_VARIABLE: str(catalogue.absolute())}),
             timeout_s=timeout_s,
             cell_timeout_s=cell_timeout_s,
             stop=stop,
         )
         warming.join()
-    _redact_log(folder / LOG)
+    for log in (folder / LOG, *(folder / LOGS).glob("*.log")):
+        _redact_log(log)
     with suppress(OSError):  # it holds files: what the notebook wrote there is kept
         work.rmdir()
     executed, audit = _audit_file(folder / NOTEBOOK, source)
@@ -112,8 +116,9 @@ def _clear(folder: Path) -> None:
     try:
         for name in (REPORT, NOTEBOOK, LOG):
             (folder / name).unlink(missing_ok=True)
-        if (folder / WORK).is_dir():
-            shutil.rmtree(folder / WORK)
+        for name in (WORK, LOGS):
+            if (folder / name).is_dir():
+                shutil.rmtree(folder / name)
     except OSError as error:
         raise StorageError(
             f"{error.filename or folder} of an earlier run cannot be removed ({error.strerror}).",
