@@ -15,7 +15,7 @@ HEAVY = "{'torch', 'vllm', 'transformers', 'pandas', 'matplotlib', 'papermill', 
         "import triage; triage.read_cases(); triage.Verdict",
         "import triage.cli",
         "from triage.report import conclude, open_report, show_figure, show_table",
-        "from triage.cli import _run_app; _run_app(['--help'])",
+        "from triage.cli._app import run_app; run_app(['--help'])",
     ],
 )
 def test_the_heavy_packages_stay_out(statement):

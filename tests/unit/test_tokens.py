@@ -131,7 +131,14 @@ def test_taking_counts_away_leads_to_inconclusive(missing):
 
 @pytest.mark.parametrize(
     ("version", "expected"),
-    [("0.21.0", (286,)), ("0.22.1+rocm722", (285, 286)), ("0.29.0", (285, 286)), ("0.32.0", (284, 285))],
+    [
+        ("0.20.0", (286,)),
+        ("0.21.0", (286,)),
+        ("0.30.0", (284, 285)),
+        ("0.22.1+rocm722", (285, 286)),
+        ("0.29.0", (285, 286)),
+        ("0.32.0", (284, 285)),
+    ],
 )
 def test_the_expectation_is_that_of_the_installed_version(version, expected):
     from triage import read_case

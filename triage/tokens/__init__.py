@@ -19,10 +19,12 @@ from triage.tokens._compare import (
     compare_named,
     compare_snapshots,
     describe_place,
+    list_divergences,
     tabulate_texts,
 )
 from triage.tokens._expectations import find_expectation, tabulate_history
 from triage.tokens._explain import explain_attribution, explain_stage
+from triage.tokens._picture import AlignmentPicture, render_alignment
 from triage.tokens._proposal import propose_lines
 from triage.tokens._rerank import (
     Truncation,
@@ -46,6 +48,7 @@ from triage.tokens._tolerance import (
 )
 
 __all__ = [
+    "AlignmentPicture",
     "Attribution",
     "Divergence",
     "DriftCause",
@@ -68,6 +71,7 @@ __all__ = [
     "explain_stage",
     "find_expectation",
     "fit_accounting",
+    "list_divergences",
     "list_strict_requests",
     "list_truncations",
     "locate_drift",
@@ -79,6 +83,7 @@ __all__ = [
     "propose_lines",
     "read_snapshot",
     "read_snapshots",
+    "render_alignment",
     "separate_causes",
     "tabulate_accounting",
     "tabulate_counts",

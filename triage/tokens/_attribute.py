@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from triage.errors import SnapshotError
-from triage.tokens._compare import compare_snapshots
+from triage.tokens._compare import find_divergence
 from triage.tokens._shorten import shorten_text
 from triage.tokens._snapshots import Snapshot
 from triage.tokens._stages import Stage, Swapper, read_encoded
+from triage.tokens._trial import translate_errors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,7 @@ def attribute_difference(a: Snapshot, b: Snapshot, texts: Sequence[str]) -> Attr
         return search.conclude(())
     stages = search.find_by_witnesses()
     for smaller in search.list_sets():
-        if stages is not None and 0 < len(smaller) < len(stages) and search.explains(smaller, first=shortest):
+        if stages is not None and 0 < len(smaller) < len(stages) and search.explains(smaller, first=shortest.text):
             return search.conclude(smaller)
     return search.conclude(stages)
 
@@ -62,9 +63,11 @@ class _Search:
     def __init__(self, a: Snapshot, b: Snapshot, texts: Sequence[str]) -> None:
         self._a, self._b = a, b
         self._texts = list(texts)
-        self._wanted = [read_encoded(encoding) for encoding in a.tokenizer.encode_batch(self._texts)]
+        b.check_texts(self._texts)
+        self._wanted = a.encode_batch(self._texts)
         self._swapper = Swapper(a, b)
         self._witnesses: list[str] = []
+        self._found: dict[tuple[Stage, ...], _Difference | None] = {}
 
     def list_sets(self) -> list[tuple[Stage, ...]]:
         """All sets of stages that differ, by size."""
@@ -82,18 +85,18 @@ class _Search:
                     break
         return None
 
-    def explains(self, stages: Sequence[Stage], *, first: str) -> bool:
+    def explains(self, stages: tuple[Stage, ...], *, first: str) -> bool:
         """Whether a set explains all texts; asks the one text ``first``, which settles most."""
         return self._agrees(first, stages) and self.find_differing(stages) is None
 
-    def find_differing(self, stages: Sequence[Stage]) -> str | None:
-        """The shortest text that B with these stages of A still encodes in another way, None if there is none."""
-        try:
-            got = self._swapper.build(stages).encode_batch(self._texts)
-        except SnapshotError:  # these parts do not fit together, so they explain nothing
-            return min(self._texts, key=len)
-        pairs = zip(self._texts, self._wanted, got, strict=True)
-        return min((text for text, ours, theirs in pairs if ours != read_encoded(theirs)), key=len, default=None)
+    def find_differing(self, stages: tuple[Stage, ...]) -> _Difference | None:
+        """The shortest text that B with these stages of A still encodes in another way, None if there is none.
+
+        The one question that all texts are encoded for, so its answers are kept.
+        """
+        if stages not in self._found:
+            self._found[stages] = self._compare(stages)
+        return self._found[stages]
 
     def conclude(self, stages: tuple[Stage, ...] | None) -> Attribution:
         return Attribution(
@@ -103,28 +106,52 @@ class _Search:
             encodings=self._swapper.encodings,
         )
 
+    def _compare(self, stages: tuple[Stage, ...]) -> _Difference | None:
+        try:
+            with translate_errors(self._b.name):
+                got = self._swapper.build(stages).encode_batch(self._texts)
+        except SnapshotError:
+            if not stages:
+                raise  # B itself cannot encode these texts
+            return _Difference(text=min(self._texts, key=len), span=None)  # the parts do not fit: they explain nothing
+        differing = [
+            (text, ours, theirs)
+            for text, ours, theirs in zip(self._texts, self._wanted, got, strict=True)
+            if ours.ids != theirs.ids or ours.tokens != theirs.tokens
+        ]
+        if not differing:
+            return None
+        text, ours, theirs = min(differing, key=lambda pair: len(pair[0]))
+        place = find_divergence(text, ours, theirs)
+        return _Difference(text=text, span=None if place is None else (place.char_start, place.char_end))
+
     def _agrees(self, text: str, stages: Sequence[Stage]) -> bool:
         try:
             return self._swapper.encode(text, stages) == self._swapper.encode(text, self._swapper.differing)
         except SnapshotError:
             return False
 
-    def _add_witness(self, text: str, stages: Sequence[Stage]) -> bool:
+    def _add_witness(self, left: _Difference, stages: Sequence[Stage]) -> bool:
         """Shortens a text that differs under these stages. False where that rules nothing out, so that a loop ends."""
         try:
-            partly = Snapshot(self._b.name, self._b.folder, self._swapper.build(stages))
+            partly = self._swapper.build(stages)
         except SnapshotError:
             return False
-        self._witnesses.append(_shorten(self._a, partly, text))
+
+        def differs(part: str) -> bool:
+            try:
+                with translate_errors(self._a.name, part):  # not in a child: the whole text has been tried
+                    return read_encoded(self._a.tokenizer.encode(part)) != read_encoded(partly.encode(part))
+            except SnapshotError:
+                return False
+
+        self._witnesses.append(shorten_text(left.text, differs, span=left.span))
         return not self._agrees(self._witnesses[-1], stages)
 
 
-def _shorten(a: Snapshot, b: Snapshot, text: str) -> str:
-    (comparison,) = compare_snapshots(a, b, [text])
-    place = comparison.first_divergence
-    span = None if place is None else (place.char_start, place.char_end)
+@dataclass(frozen=True, kw_only=True)
+class _Difference:
+    """A text that two tokenizers encode in different ways, and the characters where they part first."""
 
-    def differs(part: str) -> bool:
-        return read_encoded(a.tokenizer.encode(part)) != read_encoded(b.tokenizer.encode(part))
-
-    return shorten_text(text, differs, span=span)
+    text: str
+    span: tuple[int, int] | None

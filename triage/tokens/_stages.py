@@ -11,6 +11,7 @@ from tokenizers import Encoding, Tokenizer
 
 from triage.errors import SnapshotError
 from triage.tokens._snapshots import Snapshot
+from triage.tokens._trial import translate_errors
 
 
 class Stage(StrEnum):
@@ -26,6 +27,7 @@ class Stage(StrEnum):
 
 # These two act on finished pieces: exchanging them needs no new encoding of the text.
 _FINISHING = frozenset({Stage.POST_PROCESSOR, Stage.TRUNCATION})
+_MIXED = "A mixture of the two snapshots"
 _EMPTY_MODEL = '{"type": "WordLevel", "vocab": {}, "unk_token": ""}'
 
 Encoded: TypeAlias = tuple[tuple[int, ...], tuple[str, ...]]
@@ -76,8 +78,10 @@ class Swapper:
         if key not in self._pieces:
             tokenizer = self._assemble(stages - _FINISHING, finishing=False)
             self.encodings += 1
-            self._pieces[key] = tokenizer.encode(text, add_special_tokens=False)
-        return read_encoded(self._assemble(stages & _FINISHING, finishing=True).post_process(self._pieces[key]))
+            with translate_errors(_MIXED, text):
+                self._pieces[key] = tokenizer.encode(text, add_special_tokens=False)
+        with translate_errors(_MIXED, text):
+            return read_encoded(self._assemble(stages & _FINISHING, finishing=True).post_process(self._pieces[key]))
 
     def build(self, swapped: Collection[Stage]) -> Tokenizer:
         """The whole tokenizer B with these stages taken from A. Raises `SnapshotError` as `encode` does."""
@@ -100,8 +104,10 @@ class Swapper:
         whole["added_tokens"] = sections.get(Stage.ADDED_TOKENS, [])
         whole["model"] = sections.get(Stage.MODEL, json.loads(_EMPTY_MODEL))
         try:
-            return Tokenizer.from_str(json.dumps(whole))
-        except Exception as error:  # tokenizers knows no narrower one for parts that do not fit
+            with translate_errors(_MIXED):
+                return Tokenizer.from_str(json.dumps(whole))
+        except SnapshotError as error:
             raise SnapshotError(
-                f"The parts of the two snapshots do not fit together: {error}.", hint="Swap another set of stages."
+                f"The parts of the two snapshots do not fit together: {error.__cause__}.",
+                hint="Swap another set of stages.",
             ) from error

@@ -37,7 +37,8 @@ _HOOK: Any = _DeclareSchemas  # a finder needs only find_spec, which the type of
 
 
 def install() -> None:
-    if "torchvision" not in sys.modules and _HOOK not in sys.meta_path:
+    # The hook may have acted already: asking for torchvision's spec, without an import, sets it off too.
+    if not _libraries and "torchvision" not in sys.modules and _HOOK not in sys.meta_path:
         sys.meta_path.insert(0, _HOOK)
 
 

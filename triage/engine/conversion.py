@@ -1,0 +1,166 @@
+"""Tokenizers without a ``tokenizer.json``: Transformers converts them, in a process of its own, once.
+
+What comes out is kept in the cache, by the content of the files and the versions that made it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import types
+from pathlib import Path
+from typing import Any
+
+from triage.engine._probe import run_probe
+from triage.engine.cache import find_cache
+from triage.engine.versions import read_versions
+from triage.errors import EngineError, SnapshotError
+from triage.files import make_folder, write_atomic
+
+_TIMEOUT_S = 120.0  # importing Transformers is most of it
+_MEMORY_BYTES = 16 * 2**30  # of address space, of which torch reserves a lot
+_LARGEST_BYTES = 256 * 2**20
+_SLOW = ("*.model", "vocab.txt", "vocab.json", "*.tiktoken", "tekken.json", "*.bpe")
+_KINDS = (1, 2)  # Unigram and BPE, in SentencePiece's numbers; words and characters have no counterpart
+_RELEVANT = (*_SLOW, "*.json", "merges.txt")
+
+
+def find_slow_files(folder: Path) -> tuple[Path, ...]:
+    """The files of a folder that Transformers can make a tokenizer of."""
+    found = {path for pattern in _SLOW for path in folder.glob(pattern) if path.is_file()}
+    return tuple(sorted(found))
+
+
+def convert_slow_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Path:
+    """The ``tokenizer.json`` that Transformers makes of a folder without one.
+
+    Code in the folder is run only with ``trust_remote_code``. Raises `SnapshotError` where Transformers cannot.
+    """
+    patterns = (*_RELEVANT, "*.py") if trust_remote_code else _RELEVANT
+    files = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
+    request = {"folder": str(folder.absolute()), "trust_remote_code": trust_remote_code}
+    return _convert("build_from_folder", request, files, source=folder)
+
+
+def convert_sentencepiece(path: Path) -> Path:
+    """The ``tokenizer.json`` of a bare SentencePiece model, which adds no special tokens.
+
+    Raises `SnapshotError` for a file that is none, or whose kind (words, characters) has no counterpart.
+    """
+    return _convert("build_from_sentencepiece", {"path": str(path.absolute())}, [path], source=path)
+
+
+def _convert(function: str, request: dict[str, Any], files: list[Path], *, source: Path) -> Path:
+    target = (
+        find_cache() / "tokenizers" / _make_key(function, request.get("trust_remote_code"), files) / "tokenizer.json"
+    )
+    if target.is_file():
+        return target
+    # Never the network: what is to be fetched has been fetched before.
+    env = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+    try:
+        content = run_probe(f"triage.engine.conversion:{function}", request, env=env, timeout_s=_TIMEOUT_S)
+    except EngineError as error:
+        raise SnapshotError(
+            f"{source} could not be converted: the process that did it died or took more than {_TIMEOUT_S:g} s.",
+            hint="Fetch its files again, or name a folder with a tokenizer.json.",
+        ) from error
+    if not content:
+        raise SnapshotError(
+            f"{source} holds no Unigram or BPE model.", hint="Name a SentencePiece .model of one of these two kinds."
+        )
+    make_folder(target.parent)
+    write_atomic(target, content)
+    return target
+
+
+def _make_key(function: str, trusted: bool | None, files: list[Path]) -> str:
+    versions = read_versions()
+    digest = hashlib.sha256(f"{function} {trusted} {versions['transformers']} {versions['tokenizers']}".encode())
+    digest.update(Path(__file__).read_bytes())
+    for path in files:
+        try:
+            if path.stat().st_size > _LARGEST_BYTES:
+                raise SnapshotError(f"{path} is too large for a tokenizer.", hint="Fetch the file again.")
+            digest.update(f"{path.name}\0".encode() + path.read_bytes() + b"\0")
+        except OSError as error:
+            raise SnapshotError(f"{path} cannot be read ({error.strerror}).", hint="Name another file.") from error
+    return digest.hexdigest()[:24]
+
+
+def build_from_folder(folder: str, trust_remote_code: bool) -> str:
+    """In the process of its own: the JSON that Transformers makes of a folder."""
+    _limit_memory()
+    config = _read_json(Path(folder, "tokenizer_config.json")) | _read_json(Path(folder, "config.json"))
+    if "auto_map" in config and not trust_remote_code and "AutoTokenizer" in str(config["auto_map"]):
+        raise SnapshotError(
+            f"{folder} needs Python code of its own (auto_map), which is not run unless it is trusted.",
+            hint="Read the code; then add --trust-remote-code.",
+        )
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, use_fast=True, trust_remote_code=trust_remote_code, local_files_only=True
+        )
+    except Exception as error:
+        raise _cannot_convert(folder, error) from error
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise SnapshotError(
+            f"{folder} gives a {type(tokenizer).__name__}, which has no fast form.",
+            hint="Only tokenizers of the tokenizers library can be taken apart.",
+        )
+    backend.no_padding()
+    text: str = backend.to_str()
+    return text
+
+
+def build_from_sentencepiece(path: str) -> str:
+    """In the process of its own: the JSON of a SentencePiece model by its own rules; empty for an unknown kind."""
+    _limit_memory()
+    from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
+    from transformers.convert_slow_tokenizer import SpmConverter
+
+    try:
+        converter = SpmConverter(types.SimpleNamespace(vocab_file=path))
+        proto = converter.proto
+        if proto.trainer_spec.model_type not in _KINDS or not proto.pieces:
+            return ""
+        converter.handle_byte_fallback = proto.trainer_spec.byte_fallback
+        tokenizer: Tokenizer = converter.tokenizer(proto)
+        rules = proto.normalizer_spec
+        steps: list[Any] = []
+        if rules.precompiled_charsmap:
+            steps.append(normalizers.Precompiled(rules.precompiled_charsmap))
+        if rules.remove_extra_whitespaces:
+            steps += [normalizers.Strip(), normalizers.Replace(Regex(" {2,}"), " ")]
+        tokenizer.normalizer = normalizers.Sequence(steps)
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(
+            prepend_scheme="always" if rules.add_dummy_prefix else "never", split=proto.trainer_spec.split_by_whitespace
+        )
+    except Exception as error:
+        raise _cannot_convert(path, error) from error
+    text: str = tokenizer.to_str()
+    return text
+
+
+def _cannot_convert(source: str, error: Exception) -> SnapshotError:
+    reason = " ".join(str(error).split("\n", 1)[0].split())[:200].rstrip(".") or type(error).__name__
+    return SnapshotError(f"Transformers cannot convert {source}: {reason}.", hint="Fetch its files again.")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _limit_memory() -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if hard == resource.RLIM_INFINITY or hard > _MEMORY_BYTES:
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, hard))

@@ -1,0 +1,93 @@
+"""The local Hub cache: what it holds, and how to add to it when asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from triage.errors import SnapshotError
+
+# All that any tokenizer needs; no weights.
+_TOKENIZER_FILES = ["tokenizer*", "*.model", "*.tiktoken", "vocab*", "merges.txt", "*.bpe", "added_tokens.json"]
+_TOKENIZER_FILES += ["special_tokens_map.json", "config.json", "tekken.json"]
+_ETAG_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CachedSnapshot:
+    """One revision of a model in the cache: its commit, the branches and tags that point there, and its folder."""
+
+    repo: str
+    revision: str
+    refs: tuple[str, ...]
+    folder: Path
+
+
+def list_cached(cache: Path | None = None) -> tuple[CachedSnapshot, ...]:
+    """What the local Hub cache holds of models; ``cache`` is another folder than the usual one.
+
+    >>> list_cached(Path("/nowhere"))
+    ()
+    """
+    from huggingface_hub import CacheNotFound, scan_cache_dir
+
+    try:
+        found = scan_cache_dir(cache)
+    except (CacheNotFound, ValueError):  # there is none, or a file stands in its place
+        return ()
+    snapshots = [
+        CachedSnapshot(
+            repo=repo.repo_id, revision=held.commit_hash, refs=tuple(sorted(held.refs)), folder=held.snapshot_path
+        )
+        for repo in found.repos
+        if repo.repo_type == "model"
+        for held in repo.revisions
+    ]
+    return tuple(sorted(snapshots, key=lambda snapshot: (snapshot.repo, snapshot.revision)))
+
+
+def find_cached(repo: str, revision: str | None = None, *, cache: Path | None = None) -> Path | None:
+    """The folder of a model in the cache; None where it is not there. Never asks the network.
+
+    ``revision`` is a branch, a tag, a commit, or the beginning of one; without, it is ``main``, or the only one held.
+    Raises `SnapshotError` for a beginning that fits several.
+    """
+    held = [snapshot for snapshot in list_cached(cache) if snapshot.repo == repo]
+    exact = [s for s in held if (revision or "main") in {*s.refs, s.revision}]
+    fitting = exact or [s for s in held if revision is None or (len(revision) >= 4 and s.revision.startswith(revision))]
+    if len(fitting) > 1:
+        raise SnapshotError(
+            f"{repo}{f'@{revision}' if revision else ''} can be {' or '.join(s.revision[:12] for s in fitting)}.",
+            hint="Name the whole revision.",
+        )
+    return fitting[0].folder if fitting else None
+
+
+def download_tokenizer(repo: str, revision: str | None = None, *, with_code: bool = False) -> Path:
+    """Fetches the files of a tokenizer, no weights, into the Hub cache; Python files only ``with_code``.
+
+    Raises `SnapshotError` where the Hub does not answer, does not know the name, or does not give it out.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+
+    reference = f"{repo}@{revision}" if revision else repo
+    patterns = [*_TOKENIZER_FILES, *(["*.py"] if with_code else [])]
+    try:
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=patterns, etag_timeout=_ETAG_TIMEOUT_S))
+    except GatedRepoError as error:
+        raise SnapshotError(
+            f"The Hub does not give out {repo} to you.", hint="Ask for access there, then run `hf auth login`."
+        ) from error
+    except RevisionNotFoundError as error:
+        raise SnapshotError(
+            f"The Hub has {repo}, but no revision {revision}.", hint="Name another revision."
+        ) from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise SnapshotError(f"The Hub has no model {repo}.", hint="Check the name.") from error
+    except Exception as error:  # httpx's, the disk's and the Hub's own, which share no root
+        reason = " ".join(str(error).split("\n", 1)[0].split())[:200].rstrip(".")
+        raise SnapshotError(
+            f"{reference} could not be fetched from the Hub ({reason}).",
+            hint="Check the network, or name a local folder.",
+        ) from error

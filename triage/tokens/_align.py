@@ -1,0 +1,185 @@
+"""Two encodings of one text, laid side by side: which tokens stand for the same characters, and where they part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Encoding
+
+_Numbers: TypeAlias = NDArray[np.int64]
+
+
+class Gap(NamedTuple):
+    """A stretch in which two encodings differ, as half-open ranges of tokens; one of them may be empty."""
+
+    a_start: int
+    a_end: int
+    b_start: int
+    b_end: int
+
+
+@dataclass(frozen=True)
+class Side:
+    """One encoding, read once: each attribute of an `Encoding` is built anew at every access."""
+
+    ids: _Numbers
+    tokens: list[str]
+    starts: _Numbers
+    ends: _Numbers
+    special: NDArray[np.bool_]
+
+    @classmethod
+    def read(cls, encoding: Encoding) -> Side:
+        """The parts of an encoding that an alignment needs."""
+        offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+        return cls(
+            ids=np.array(encoding.ids, dtype=np.int64),
+            tokens=encoding.tokens,
+            starts=offsets[:, 0],
+            ends=offsets[:, 1],
+            special=np.array(encoding.special_tokens_mask, dtype=np.bool_),
+        )
+
+
+def align(a: Side, b: Side) -> list[Gap]:
+    """All stretches in which two encodings of one text differ, in order. Linear in time and memory.
+
+    Tokens that begin alike, by id and text, are paired one by one. Behind the first difference two tokens are paired
+    where they are equal *and* end at the same character: in a text that repeats itself equal tokens are everywhere.
+    Only their ends are compared, for whether a word's span begins with the space before it is up to the pre-tokenizer.
+    """
+    start = _count_common(a, b, 0, 0)
+    if start == len(a.ids) == len(b.ids):
+        return []
+    paired_a, paired_b = _pair(a, b, start)
+    at_a = np.concatenate([np.arange(start), paired_a, [len(a.ids)]])
+    at_b = np.concatenate([np.arange(start), paired_b, [len(b.ids)]])
+    before_a, before_b = (np.concatenate([[-1], at[:-1]]) for at in (at_a, at_b))
+    parts = np.flatnonzero((at_a - before_a > 1) | (at_b - before_b > 1))
+    gaps = [Gap(int(before_a[i]) + 1, int(at_a[i]), int(before_b[i]) + 1, int(at_b[i])) for i in parts]
+    return [gap for gap in gaps if not _is_equal(a, b, gap)]
+
+
+def locate(a: Side, b: Side, gap: Gap, *, length: int) -> tuple[int, int]:
+    """The characters that the tokens of a gap stand for, as code points; an empty span where they are all special.
+
+    ``length`` is that of the text.
+    """
+    sides = ((a, gap.a_start, gap.a_end), (b, gap.b_start, gap.b_end))
+    starts = [side.starts[s:e][~side.special[s:e]] for side, s, e in sides]
+    ends = [side.ends[s:e][~side.special[s:e]] for side, s, e in sides]
+    if any(map(len, starts)):
+        return min(int(x.min()) for x in starts if len(x)), max(int(x.max()) for x in ends if len(x))
+    if not any((~side.special[e:]).any() for side, _, e in sides):
+        return length, length
+    before = max((int(side.ends[:s].max()) for side, s, _ in sides if s), default=0)
+    return before, before
+
+
+def _count_common(a: Side, b: Side, at_a: int, at_b: int) -> int:
+    """How many tokens from these places on are the same, one by one."""
+    length = min(len(a.ids) - at_a, len(b.ids) - at_b)
+    apart = np.flatnonzero(a.ids[at_a : at_a + length] != b.ids[at_b : at_b + length])
+    length = int(apart[0]) if len(apart) else length
+    ours, theirs = a.tokens[at_a : at_a + length], b.tokens[at_b : at_b + length]
+    if ours == theirs:
+        return length
+    return next(i for i, (x, y) in enumerate(zip(ours, theirs, strict=True)) if x != y)
+
+
+def _pair(a: Side, b: Side, start: int) -> tuple[_Numbers, _Numbers]:
+    """The tokens behind ``start`` that are paired, as rising indices into both encodings."""
+    bounds_a, bounds_b = _find_text(a, start), _find_text(b, start)
+    (lead_a, tail_a), (lead_b, tail_b) = _assign_specials(a, b, start, bounds_a, bounds_b)
+    leading = _pair_specials(a, b, range(start, lead_a), range(start, lead_b))
+    text = _pair_text(a, b, slice(lead_a, tail_a), slice(lead_b, tail_b))
+    trailing = _pair_specials(a, b, range(tail_a, len(a.ids)), range(tail_b, len(b.ids)))
+    ours, theirs = (np.concatenate(parts) for parts in zip(leading, text, trailing, strict=True))
+    return ours, theirs
+
+
+def _find_text(side: Side, start: int) -> tuple[int, int] | None:
+    """From the first token that stands for characters to behind the last one; None without any."""
+    text = np.flatnonzero(~side.special[start:])
+    return (start + int(text[0]), start + int(text[-1]) + 1) if len(text) else None
+
+
+def _assign_specials(
+    a: Side, b: Side, start: int, bounds_a: tuple[int, int] | None, bounds_b: tuple[int, int] | None
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Where the text begins and ends. Special tokens without any text lead as far as they do on the other side."""
+    if bounds_a is None and bounds_b is None:
+        return (len(a.ids), len(a.ids)), (len(b.ids), len(b.ids))
+    if bounds_a is None and bounds_b is not None:
+        lead = start + min(_count_common(a, b, start, start), bounds_b[0] - start)
+        return (lead, lead), bounds_b
+    if bounds_b is None and bounds_a is not None:
+        lead = start + min(_count_common(a, b, start, start), bounds_a[0] - start)
+        return bounds_a, (lead, lead)
+    return bounds_a or (start, start), bounds_b or (start, start)
+
+
+def _pair_specials(a: Side, b: Side, in_a: range, in_b: range) -> tuple[_Numbers, _Numbers]:
+    """Special tokens stand for no characters: those are paired that are equal from the front or from the back."""
+    keys_a, keys_b = ([(int(s.ids[i]), s.tokens[i]) for i in r] for s, r in ((a, in_a), (b, in_b)))
+    front, back = _count_ends(keys_a, keys_b)
+    pick_a, pick_b = (np.r_[r.start : r.start + front, r.stop - back : r.stop].astype(np.int64) for r in (in_a, in_b))
+    return pick_a, pick_b
+
+
+def _count_ends(keys_a: list[tuple[int, str]], keys_b: list[tuple[int, str]]) -> tuple[int, int]:
+    length = min(len(keys_a), len(keys_b))
+    front = next((i for i in range(length) if keys_a[i] != keys_b[i]), length)
+    back = next((i for i in range(length - front) if keys_a[-1 - i] != keys_b[-1 - i]), length - front)
+    return front, back
+
+
+def _pair_text(a: Side, b: Side, in_a: slice, in_b: slice) -> tuple[_Numbers, _Numbers]:
+    """Tokens are paired that are equal and end at the same character.
+
+    Several tokens can end at one character (the bytes of an emoji, say): of such a group those are paired that are
+    equal from its front or its back.
+    """
+    firsts_a, sizes_a, ends_a = _group(a, in_a)
+    firsts_b, sizes_b, ends_b = _group(b, in_b)
+    _, common_a, common_b = np.intersect1d(ends_a, ends_b, assume_unique=True, return_indices=True)
+    single = (sizes_a[common_a] == 1) & (sizes_b[common_b] == 1)
+    at_a, at_b = firsts_a[common_a[single]], firsts_b[common_b[single]]
+    equal = a.ids[at_a] == b.ids[at_b]
+    at_a, at_b = at_a[equal], at_b[equal]
+    equal = np.fromiter(
+        (a.tokens[i] == b.tokens[j] for i, j in zip(at_a.tolist(), at_b.tolist(), strict=True)), np.bool_, len(at_a)
+    )
+    pairs_a, pairs_b = [at_a[equal]], [at_b[equal]]
+    for i, j in zip(common_a[~single].tolist(), common_b[~single].tolist(), strict=True):
+        ours, theirs = (
+            range(int(firsts[k]), int(firsts[k] + sizes[k]))
+            for firsts, sizes, k in ((firsts_a, sizes_a, i), (firsts_b, sizes_b, j))
+        )
+        picked = _pair_specials(a, b, ours, theirs)
+        pairs_a.append(picked[0])
+        pairs_b.append(picked[1])
+    return np.sort(np.concatenate(pairs_a)), np.sort(np.concatenate(pairs_b))
+
+
+def _group(side: Side, part: slice) -> tuple[_Numbers, _Numbers, _Numbers]:
+    """Runs of tokens that end at one character: where each begins, its size, and that character.
+
+    A special token in the middle of a text has no offsets: it goes with the token before it.
+    """
+    ends = np.maximum.accumulate(np.where(side.special[part], 0, side.ends[part]))
+    firsts = np.flatnonzero(np.r_[True, ends[1:] != ends[:-1]][: len(ends)])
+    sizes = np.diff(np.r_[firsts, len(ends)])
+    return firsts + part.start, sizes, ends[firsts]
+
+
+def _is_equal(a: Side, b: Side, gap: Gap) -> bool:
+    """Whether the stretch differs in its offsets alone, which no model sees."""
+    return bool(
+        gap.a_end - gap.a_start == gap.b_end - gap.b_start
+        and (a.ids[gap.a_start : gap.a_end] == b.ids[gap.b_start : gap.b_end]).all()
+        and a.tokens[gap.a_start : gap.a_end] == b.tokens[gap.b_start : gap.b_end]
+    )
