@@ -248,7 +248,7 @@ def test_a_pair_that_takes_too_long_is_ended(tmp_path):
     slow = tmp_path / "slow" / "vllm"
     slow.mkdir(parents=True)
     (slow / "__init__.py").write_text("import time; time.sleep(600)\n")
-    with pytest.raises(EngineError, match="took more than 1 s"):
+    with pytest.raises(EngineError, match="did not end within 1 s"):
         map_weights(find_model("tiny:gemma3-new"), {}, versions=find_versions(vllm=str(slow.parent)), timeout_s=1)
 
 

@@ -4,14 +4,18 @@ import json
 import shutil
 import signal
 import socket
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
 from triage.engine.models import find_model
-from triage.engine.server import start_server
+from triage.engine.server import _answers, start_server
+from triage.engine.server_log import LOGS_VARIABLE
 from triage.errors import CheckpointError, EngineError, InputError
 
 ARGS = ("--runner", "pooling", "--enforce-eager", "--max-model-len", "512")
@@ -111,6 +115,39 @@ def test_a_broken_model_folder_is_refused_with_its_path(tmp_path, content, sente
     assert str(tmp_path) in caught.value.message
 
 
+def test_weights_that_are_cut_are_refused_before_anything_starts(model):
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-5000])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is no whole safetensors file: .*not fully covered"):
+        start_server(model, args=ARGS)
+
+
+@pytest.mark.parametrize("body", [b"not JSON", b"[]", b"{}", b'{"data": 1}', b'{"data": [{"id": "another"}]}'])
+def test_whoever_else_answers_on_the_port_is_not_taken_for_the_server(body):
+    class Foreign(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Foreign) as foreign:
+        threading.Thread(target=foreign.serve_forever, daemon=True).start()
+        with httpx.Client(base_url=f"http://127.0.0.1:{foreign.server_port}") as client:
+            assert not _answers(client, "ours")
+        foreign.shutdown()
+
+
+def test_the_log_of_a_server_lies_where_the_run_wants_it(model, tmp_path, monkeypatch):
+    monkeypatch.setenv(LOGS_VARIABLE, str(tmp_path / "report" / "logs"))
+    with pytest.raises(EngineError) as caught:
+        start_server(model, args=ARGS, ready_timeout_s=0.1)
+    [log] = (tmp_path / "report" / "logs").iterdir()
+    assert str(log) in caught.value.hint
+
+
 def test_a_missing_model_folder_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="is not a model folder"):
         start_server(tmp_path / "absent")
@@ -121,3 +158,14 @@ def test_a_model_that_the_hub_cache_does_not_hold_is_refused_without_asking_the_
     with pytest.raises(CheckpointError, match="neither a folder nor in the local Hub cache") as caught:
         find_model("intfloat/multilingual-e5-small@614241f")
     assert "hf download intfloat/multilingual-e5-small --revision 614241f" in caught.value.hint
+
+
+def test_the_beginning_of_a_commit_finds_its_snapshot_in_the_hub_cache(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    commits = ("614241f622f53c4eeff9890bdc4f31cfecc418b3", "614241f7" + "0" * 32)
+    snapshots = [tmp_path / "models--owner--name" / "snapshots" / commit for commit in commits]
+    snapshots[0].mkdir(parents=True)
+    assert find_model("owner/name@614241f").name == commits[0]
+    snapshots[1].mkdir()
+    with pytest.raises(CheckpointError, match="neither a folder nor in the local Hub cache"):
+        find_model("owner/name@614241f")  # two begin so

@@ -2,15 +2,18 @@
 
 import json
 import os
+import socket
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
+import triage
 from tests.notebooks.shelf import Shelf, code, parameters, prose
 from triage.errors import InputError, ParameterError, StorageError
 from triage.report import reproduce_case
+from triage.report._redact import redact_text
 from triage.result import Verdict, read_result
 
 DEATHS = {
@@ -86,7 +89,7 @@ def test_the_kernel_is_of_this_interpreter_whatever_kernelspec_comes_first(finis
     import sys
 
     _, folder = finished
-    assert f"{sys.executable} module://matplotlib_inline" in (folder / "notebook.ipynb").read_text()
+    assert f"{redact_text(sys.executable)} module://matplotlib_inline" in (folder / "notebook.ipynb").read_text()
 
 
 def test_the_banner_at_the_top_shows_the_final_verdict(finished):
@@ -115,6 +118,29 @@ def test_progress_bars_stay_out_of_the_executed_notebook(finished):
 def test_the_record_holds_no_path_of_this_machine(finished):
     _, folder = finished
     assert read_notebook(folder)["metadata"]["papermill"]["input_path"] == "whole.ipynb"
+
+
+def test_neither_the_files_nor_the_result_name_a_home_a_checkout_a_host_or_a_secret(shelf, tmp_path, monkeypatch):
+    home, secret = tmp_path / "home of alice", "hf_abcdefghijkl"
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("HF_TOKEN", secret)
+    case = shelf.add(
+        "failing",
+        parameters('folder: str = ""'),
+        code("import os, sys, socket, triage\nprint(os.environ['HF_TOKEN'], socket.gethostname() + ':8000')"),
+        code("os.system('echo $HOME/x $HF_TOKEN'); print(triage.__file__)"),
+        code("from triage.engine.models import find_model\nfind_model(folder)"),
+    )
+    result = reproduce_case(
+        case, tmp_path / "out", notebook=shelf.find(case), parameters={"folder": str(home / "model")}
+    )
+    assert result.cause.startswith("~/model is not a model folder.")
+    assert result.parameters == {"folder": "~/model"}
+    forbidden = [str(home), secret, str(Path(triage.__file__).parents[1])]
+    forbidden += [f"{socket.gethostname()}:8000"] if len(socket.gethostname()) > 3 else []
+    for file in (tmp_path / "out" / "failing").glob("*.*"):
+        text = file.read_text()
+        assert [word for word in forbidden if word in text] == [], file.name
 
 
 def test_files_that_a_notebook_writes_lie_in_its_work_folder(finished):

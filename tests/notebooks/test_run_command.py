@@ -107,6 +107,22 @@ def test_the_problems_of_all_cases_come_in_one_message(mixed, tmp_path):
     assert "bad (bad.ipynb)" in stderr
 
 
+def test_a_notebook_finds_its_private_case(tmp_path):
+    shelf = Shelf(tmp_path / "catalogue")
+    shelf.add("mine", code('from triage import read_case\nprint(read_case("mine").title)'))
+    ended = run(shelf, tmp_path / "out")
+    assert ended.returncode == 0, ended.stderr
+    assert "The case mine" in (tmp_path / "out" / "mine" / "notebook.ipynb").read_text()
+
+
+def test_a_private_case_whose_notebook_is_nowhere_says_where_it_was_looked_for(tmp_path):
+    shelf = Shelf(tmp_path / "catalogue")
+    shelf.find(shelf.add("mine")).unlink()
+    ended = run(shelf, tmp_path / "out")
+    assert ended.returncode == 2
+    assert f"mine.ipynb, which is neither in {shelf.folder} nor among triage's" in ended.stderr
+
+
 def test_an_unknown_command_is_exit_2():
     ended = triage("rnu")
     assert ended.returncode == 2

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from triage.encoder import Candidate, EncoderPlan, Startup, classify_encoder_warmup, read_startup_phases
+from triage.encoder import (
+    Candidate,
+    EncoderPlan,
+    Startup,
+    classify_encoder_warmup,
+    explain_startups,
+    read_startup_phases,
+)
 from triage.engine.startup import StartupLog
 from triage.result import Result, Verdict
 
@@ -146,3 +153,8 @@ def test_the_result_carries_the_plans_and_the_snapshot_and_survives_json() -> No
 def test_a_tie_is_explained_as_one() -> None:
     tied = tuple(replace(candidate, tokens_per_item=3840) for candidate in IMPLICIT_PLAN.candidates)
     assert "by name" in replace(IMPLICIT_PLAN, candidates=tied).reason
+
+
+def test_a_server_that_came_up_and_did_not_answer_is_not_passed_over() -> None:
+    start = replace(make_start("implicit"), image_tokens=None, error="The server answered with 500.")
+    assert "but did not answer: The server answered with 500" in explain_startups([start])

@@ -177,3 +177,33 @@ def test_the_result_survives_json() -> None:
     result = classify(model_note="a stand-in", revision="sha256:0")
     assert result.snapshots == {"model": "sha256:0"}
     assert Result.from_json(result.to_json()) == result
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize("place", ["reference", "default_pairs", "explicit_pairs"])
+def test_a_cosine_that_is_no_number_decides_nothing(place: str, number: float) -> None:
+    # the second pair is fine: a NaN must not be passed over in the search for the worst one
+    broken = (number, REFERENCE[1]) if place == "reference" else make_served(place, number, 0.0)
+    result = classify(**{place: broken})
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "not a number" in result.cause
+
+
+@pytest.mark.parametrize("tolerance", [float("nan"), float("inf"), -0.001])
+def test_a_tolerance_that_is_none_is_bad_input(tolerance: float) -> None:
+    with pytest.raises(InputError, match="is no distance of two cosines"):
+        classify(tolerance=tolerance)
+
+
+def test_a_pair_outside_the_tolerance_without_any_leak_is_not_called_absent() -> None:
+    result = classify(explicit_config=DEFAULT_CONFIG, default_pairs=make_served("defaults", 5e-3, 0.0))
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "the reason lies elsewhere" in result.cause
+
+
+def test_a_switch_is_named_as_bound_to_rocm_only_where_it_leaks() -> None:
+    assert "VLLM_ROCM_USE_SKINNY_GEMM" in str(classify().needs_gpu)
+    same = EXPLICIT_CONFIG.model_copy(update={"variables": DEFAULT_CONFIG.variables, "given_variables": ()})
+    without = classify(explicit_config=same)
+    assert without.verdict is Verdict.MECHANISM
+    assert "VLLM_ROCM" not in str(without.needs_gpu)

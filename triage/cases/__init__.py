@@ -4,6 +4,6 @@
 ['e5-token-count']
 """
 
-from triage.cases._catalogue import Case, find_notebook, read_case, read_cases
+from triage.cases._catalogue import CATALOGUE_VARIABLE, Case, find_notebook, read_case, read_cases
 
-__all__ = ["Case", "find_notebook", "read_case", "read_cases"]
+__all__ = ["CATALOGUE_VARIABLE", "Case", "find_notebook", "read_case", "read_cases"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from difflib import get_close_matches
 from functools import cache
@@ -14,6 +15,7 @@ from triage.errors import InputError, UnknownCaseError
 from triage.result import Family
 
 _FOLDER = Path(__file__).parent
+CATALOGUE_VARIABLE = "TRIAGE_CATALOGUE"
 
 
 class Case(BaseModel):
@@ -56,27 +58,44 @@ def find_notebook(name: str) -> Path:
 
 
 def _read(path: Path) -> Case:
+    """One case file. Raises `ValueError` that says what is wrong with it."""
     try:
         return Case.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ValueError(f"{path.name} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path.name} is not UTF-8 at byte {error.start}") from error
     except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path.name} is not TOML: {error}.", hint="Mend the file.") from error
+        raise ValueError(f"{path.name} is not TOML: {error}") from error
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
-        raise InputError(f"{path.name} is not a case: {problems}.", hint="Compare it with its neighbours.") from None
+        raise ValueError(f"{path.name} is not a case: {problems}") from None
 
 
 @cache
 def read_cases(folder: Path = _FOLDER) -> tuple[Case, ...]:
-    """All cases, by id. Raises `InputError` for a file that is no case or repeats an id."""
-    cases = [_read(path) for path in sorted(folder.glob("*.toml"))]
+    """All cases, by id. Raises one `InputError` that names every file that is no case, and every id that comes twice.
+
+    >>> read_cases(Path("no such folder"))
+    ()
+    """
+    cases, problems = [], []
+    for path in sorted(folder.glob("*.toml")):
+        try:
+            cases.append(_read(path))
+        except ValueError as error:
+            problems.append(str(error))
     ids = [case.id for case in cases]
-    if doubles := sorted({i for i in ids if ids.count(i) > 1}):
-        raise InputError(f"Two cases share the id {', '.join(doubles)}.", hint="Rename one.")
+    problems += [f"two files hold the id {i}" for i in sorted({i for i in ids if ids.count(i) > 1})]
+    if problems:
+        raise InputError(f"The catalogue cannot be read: {'; '.join(problems)}.", hint="Compare with triage/cases/.")
     return tuple(sorted(cases, key=lambda case: case.id))
 
 
 def read_case(case_id: str) -> Case:
-    """The case of this id.
+    """The case of this id, from the private catalogue that ``TRIAGE_CATALOGUE`` names, if any, or from triage's own.
+
+    ``triage run --catalogue`` sets the variable for its notebooks.
 
     >>> read_case("e5-token-count").family.value
     'token_count'
@@ -85,7 +104,8 @@ def read_case(case_id: str) -> Case:
     ...
     triage.errors.UnknownCaseError: No case is called 'e5-count'. Did you mean e5-token-count? `triage cases` lists all.
     """
-    cases = {case.id: case for case in read_cases()}
+    private = os.environ.get(CATALOGUE_VARIABLE)
+    cases = {case.id: case for case in (*read_cases(), *(read_cases(Path(private)) if private else ()))}
     if case_id in cases:
         return cases[case_id]
     near = get_close_matches(case_id, cases, n=1)

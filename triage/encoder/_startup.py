@@ -37,8 +37,10 @@ def _explain(startup: Startup) -> str:
     profiled = startup.log.profiled
     did = f"profiled {profiled.items} {profiled.modality} item(s)" if profiled else "logged no profile of an encoder"
     if startup.ready:
-        answered = f" and answered an image request of {startup.image_tokens} tokens" if startup.image_tokens else ""
-        return f"{startup.name}: ready after {startup.elapsed_s:.0f} s, {did}{answered}."
+        then = f" and answered an image request of {startup.image_tokens} tokens" if startup.image_tokens else ""
+        if startup.error:
+            then = f", but did not answer: {startup.error.rstrip('.')}"
+        return f"{startup.name}: ready after {startup.elapsed_s:.0f} s, {did}{then}."
     where = f"in phase {startup.log.last_phase}" if startup.log.last_phase else "before its first log line"
     if startup.timed_out:
         return f"{startup.name}: not ready at its limit of {startup.time_limit_s:g} s, ended {where}, {did}."

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -38,32 +38,51 @@ def run_probe(
     triage.errors.EngineError: The probe json:loads ended with exit code 1. ...
     """
     prepare_import()
+    # In a process of its own, else `sys.argv` and this module's name would be the probe's.
+    answer = ask_process(
+        [sys.executable, "-m", "triage.engine._probe", function],
+        request,
+        env=_environment(env),
+        timeout_s=timeout_s,
+        subject=f"The probe {function}",
+        hint="Try `python -c 'import vllm'` in the same environment.",
+    )
+    if "error" in answer:
+        raise _rebuild(answer["error"])
+    return answer["answer"]
+
+
+def ask_process(
+    command: Sequence[str],
+    request: Mapping[str, Any],
+    *,
+    env: Mapping[str, str],
+    timeout_s: float,
+    subject: str,
+    hint: str,
+) -> Any:
+    """The JSON that ``command REQUEST ANSWER`` leaves in the file ANSWER for the JSON in the file REQUEST.
+
+    ``subject`` begins the messages of the `EngineError` that is raised where the process dies or takes too long, and
+    ``hint`` is the mend of a death.
+    """
     with tempfile.TemporaryDirectory(prefix="triage-probe-") as name:
-        folder = Path(name)
-        log_path, answer_path = folder / "log", folder / "answer.json"
-        (folder / "request.json").write_text(json.dumps(dict(request)), encoding="utf-8")
-        # In a process of its own, else `sys.argv` and this module's name would be the probe's.
-        command = [sys.executable, "-m", "triage.engine._probe", function, str(folder)]
+        asked, answered, log_path = (Path(name) / file for file in ("request.json", "answer.json", "log"))
+        asked.write_text(json.dumps(dict(request)), encoding="utf-8")
         with (
             log_path.open("wb") as log,
-            start_guarded(command, env=_environment(env), stdout=log, stderr=subprocess.STDOUT) as process,
+            start_guarded([*command, asked, answered], env=env, stdout=log, stderr=subprocess.STDOUT) as process,
         ):
             try:
                 code = process.wait(timeout_s=timeout_s)
             except TimeoutError:
                 raise EngineError(
-                    f"The probe {function} did not end within {timeout_s:g} s. {_quote_tail(log_path)}",
-                    hint="Raise timeout_s; a probe starts no server and no GPU work.",
+                    f"{subject} did not end within {timeout_s:g} s. {_quote_tail(log_path)}",
+                    hint="Raise timeout_s, or look for other load on this machine.",
                 ) from None
-        if code or not answer_path.is_file():
-            raise EngineError(
-                f"The probe {function} ended with exit code {code}. {_quote_tail(log_path)}",
-                hint="Try `python -c 'import vllm'` in the same environment.",
-            )
-        answer = json.loads(answer_path.read_text(encoding="utf-8"))
-    if "error" in answer:
-        raise _rebuild(answer["error"])
-    return answer["answer"]
+        if code or not answered.is_file():
+            raise EngineError(f"{subject} ended with exit code {code}. {_quote_tail(log_path)}", hint=hint)
+        return json.loads(answered.read_text(encoding="utf-8"))
 
 
 def _environment(overrides: Mapping[str, str] | None) -> dict[str, str]:
@@ -85,18 +104,18 @@ def _rebuild(error: Mapping[str, str]) -> TriageError:
     return kind(error["message"], hint=error["hint"])
 
 
-def _main(function: str, folder: Path) -> None:
+def _main(function: str, asked: Path, answered: Path) -> None:
     # No `prepare_import` here: the environment that `run_probe` gave this process has prepared it already.
     module, _, name = function.partition(":")
     call: Callable[..., Any] = getattr(import_module(module), name)
-    request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
+    request = json.loads(asked.read_text(encoding="utf-8"))
     answer: dict[str, Any]
     try:
         answer = {"answer": call(**request)}
     except TriageError as error:
         answer = {"error": {"type": type(error).__name__, "message": error.message, "hint": error.hint}}
-    (folder / "answer.json").write_text(json.dumps(answer), encoding="utf-8")
+    answered.write_text(json.dumps(answer), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1], Path(sys.argv[2]))
+    _main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

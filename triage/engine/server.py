@@ -8,7 +8,6 @@ import re
 import secrets
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from typing import Any, Self
 import httpx
 
 from triage.engine.environment import engine_environment, prepare_import
-from triage.engine.models import check_model_folder
+from triage.engine.models import check_model_folder, check_weights
+from triage.engine.server_log import new_log_path
 from triage.errors import EngineError, InputError
 from triage.processes import Ending, Guarded, start_guarded
 
@@ -151,10 +151,11 @@ def start_server(
     """Starts ``vllm.entrypoints.openai.api_server`` on loopback and returns it once it answers.
 
     ``args`` are vLLM's own (``["--runner", "pooling"]``); ``env`` is laid over `engine_environment`. The log goes to
-    ``log_path``, or to a temporary file. Without ``port`` a free one is taken.
+    ``log_path``, else where `triage.engine.server_log.new_log_path` says. Without ``port`` a free one is taken.
 
-    Raises `CheckpointError` for a folder that is no model, `InputError` for a port that is taken, and `EngineError`
-    when the server dies or is not ready within ``ready_timeout_s`` seconds; no process is left then.
+    Raises `CheckpointError` for a folder that is no model or whose weights are cut, `InputError` for a port that is
+    taken, and `EngineError` when the server dies or is not ready within ``ready_timeout_s`` seconds; no process is left
+    then.
 
     ::
 
@@ -162,10 +163,11 @@ def start_server(
             server.rerank("Where?", ["Here."]).prompt_tokens
     """
     check_model_folder(model)
+    check_weights(model)
     prepare_import()
     chosen = _free_port() if port is None else _check_port(port)
     if log_path is None:
-        log_path = Path(tempfile.mkdtemp(prefix="triage-server-")) / "server.log"
+        log_path = new_log_path(model.name)
     log_path.parent.mkdir(parents=True, exist_ok=True)
     served_name = f"{model.name}-{secrets.token_hex(4)}"  # tells this server from any other that answers on the port
     command = [sys.executable, "-m", _MODULE, "--model", str(model), "--served-model-name", served_name]
@@ -224,10 +226,10 @@ def _answers(client: httpx.Client, served_name: str) -> bool:
     try:
         if client.get("/health").status_code != httpx.codes.OK:
             return False
-        served = client.get("/v1/models").json()["data"]
-    except httpx.HTTPError:
+        served = client.get("/v1/models").json()
+        return any(entry["id"] == served_name for entry in served["data"])
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):  # whoever answers otherwise is not vLLM
         return False
-    return any(entry["id"] == served_name for entry in served)
 
 
 def _quote_root(log_path: Path) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import re
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from triage.engine.environment import Platform, read_platform
 from triage.engine.server import Server, start_server
+from triage.engine.server_log import new_log_path
 from triage.errors import EngineError
 
 
@@ -179,14 +179,15 @@ def measure_startup(
     """Starts a real server, lets it answer one image request if ``send_image``, stops it, and reads its log.
 
     A start that dies or exceeds ``time_limit_s`` is a finding, not an error: its whole tree is ended and the log is
-    read as far as it goes. ``log_path`` is where the log goes (else a temporary file). Raises `CheckpointError` for a
+    read as far as it goes. ``log_path`` is where the log goes (else as in
+    `start_server`). Raises `CheckpointError` for a
     folder that is no model.
 
     ::
 
         measure_startup(find_model("tiny:qwen25vl"), name="image only", args=["--limit-mm-per-prompt", '{"image": 1}'])
     """
-    path = log_path or Path(tempfile.mkdtemp(prefix="triage-startup-")) / "server.log"
+    path = log_path or new_log_path(model.name)
     started = time.monotonic()
     error, image_tokens, ready = None, None, False
     elapsed_s = 0.0

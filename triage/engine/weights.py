@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from triage.engine._probe import ask_process
 from triage.engine.history import VersionPair
 from triage.engine.models import check_model_folder
 from triage.errors import EngineError
-from triage.processes import start_guarded
 
 _PROBE = Path(__file__).with_name("probes") / "map_weights.py"
 # The probe reads a local folder; a model that lacks a file must fail there, not reach for the network.
@@ -124,7 +121,15 @@ def map_weights(
         "tensors": [[key, dtype, list(shape)] for key, (dtype, shape) in tensors.items()],
         "trace": list(trace),
     }
-    answer = _ask(request, versions=versions, timeout_s=timeout_s)
+    # A file, not a module of triage: what triage requires need not fit beside another Transformers.
+    answer = ask_process(
+        [sys.executable, "-P", str(_PROBE)],
+        request,
+        env=versions.environment(_OFFLINE),
+        timeout_s=timeout_s,
+        subject=f"{versions.label}, asked to map the weights,",
+        hint="The two versions may not fit together, or not know this model: try another pair.",
+    )
     _check_origin(answer, versions)
     return WeightMap(
         versions=versions,
@@ -138,34 +143,6 @@ def map_weights(
         load_error=answer["load_error"],
         gaps=answer["gaps"],
     )
-
-
-def _ask(request: Mapping[str, Any], *, versions: VersionPair, timeout_s: float) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="triage-weights-") as name:
-        question, reply, log = (Path(name) / file for file in ("request.json", "answer.json", "log"))
-        question.write_text(json.dumps(request), encoding="utf-8")
-        command = [sys.executable, "-P", str(_PROBE), str(question), str(reply)]
-        with (
-            log.open("wb") as output,
-            start_guarded(
-                command, env=versions.environment(_OFFLINE), stdout=output, stderr=subprocess.STDOUT
-            ) as probe,
-        ):
-            try:
-                code = probe.wait(timeout_s=timeout_s)
-            except TimeoutError:
-                raise EngineError(
-                    f"{versions.label} took more than {timeout_s:g} s to map the weights.",
-                    hint="Raise timeout_s, or look for other load on this machine.",
-                ) from None
-        if code != 0 or not reply.is_file():
-            lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            raise EngineError(
-                f"{versions.label} could not map the weights (exit code {code}): {lines[-1] if lines else 'no output'}",
-                hint="The two versions may not fit together, or not know this model: try another pair.",
-            )
-        answer: dict[str, Any] = json.loads(reply.read_text(encoding="utf-8"))
-        return answer
 
 
 def _check_origin(answer: Mapping[str, Any], versions: VersionPair) -> None:

@@ -24,11 +24,12 @@ _LOOK_EVERY_S = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """One case that is ready to run: its notebook found, its parameters checked."""
+    """One case that is ready to run: its notebook found, its parameters checked; ``catalogue`` if it is private."""
 
     case: Case
     notebook: Path
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    catalogue: Path | None = None
 
 
 def plan_cases(
@@ -42,18 +43,29 @@ def plan_cases(
     chosen = select_cases(cases, ids)
     plans, problems, hints = [], [], []
     for case in chosen:
-        beside = folder / case.notebook if folder else None
-        notebook = beside if beside and beside.is_file() else find_notebook(case.notebook)
+        notebook = _find_notebook(case, folder)
         try:
-            plans.append(
-                Plan(case=case, notebook=notebook, parameters=check_case(case, notebook=notebook, texts=texts))
-            )
+            checked = check_case(case, notebook=notebook, texts=texts)
+            plans.append(Plan(case=case, notebook=notebook, parameters=checked, catalogue=folder))
         except ParameterError as error:
             problems.append(error.message)
             hints.append(f"{case.notebook}: {error.hint}" if len(chosen) > 1 else error.hint)
     if problems:
         raise ParameterError("\n".join(problems), hint=" ".join(dict.fromkeys(hints)))
     return tuple(plans)
+
+
+def _find_notebook(case: Case, folder: Path | None) -> Path:
+    if folder is None:
+        return find_notebook(case.notebook)
+    beside = folder / case.notebook
+    try:
+        return beside if beside.is_file() else find_notebook(case.notebook)
+    except InputError:
+        raise InputError(
+            f"The case {case.id} names the notebook {case.notebook}, which is neither in {folder} nor among triage's.",
+            hint="Put it beside the case file, or name one of triage's notebooks.",
+        ) from None
 
 
 def select_cases(cases: Sequence[Case], ids: Sequence[str]) -> tuple[Case, ...]:
@@ -98,7 +110,13 @@ def reproduce_cases(
     def reproduce(plan: Plan) -> Result:
         on_begin(plan.case)
         return reproduce_case(
-            plan.case, out, notebook=plan.notebook, parameters=plan.parameters, timeout_s=timeout_s, stop=stop
+            plan.case,
+            out,
+            notebook=plan.notebook,
+            parameters=plan.parameters,
+            catalogue=plan.catalogue,
+            timeout_s=timeout_s,
+            stop=stop,
         )
 
     problem: TriageError | None = None

@@ -42,16 +42,17 @@ def execute_notebook(
     folder: Path,
     log: Path,
     parameters: Mapping[str, Any] | None = None,
+    env: Mapping[str, str] | None = None,
     timeout_s: float | None = None,
     cell_timeout_s: int | None = None,
     stop: threading.Event | None = None,
 ) -> Run:
     """Runs a notebook through papermill, with a kernel of this interpreter that works in ``folder``.
 
-    ``output`` is saved at every cell and is whole at every moment. ``timeout_s`` bounds the whole notebook,
-    ``cell_timeout_s`` each cell; setting ``stop`` ends the run from another thread. When this function returns,
-    no process of the run is left, and none is left either if this process is killed. Raises `StorageError` if
-    the log cannot be written; every other ending is in the returned `Run`.
+    ``env`` is laid over this process's environment. ``output`` is saved at every cell and is whole at every moment.
+    ``timeout_s`` bounds the whole notebook, ``cell_timeout_s`` each cell; setting ``stop`` ends the run from another
+    thread. When this function returns, no process of the run is left, and none is left either if this process is
+    killed. Raises `StorageError` if the log cannot be written; every other ending is in the returned `Run`.
     """
     began = time.monotonic()
     # The sockets, start-up files and messages of this run; outside the report, which may lie on a shared disk.
@@ -69,7 +70,9 @@ def execute_notebook(
         asked.write_text(request.model_dump_json(), encoding="utf-8")
         command = [sys.executable, "-m", "triage.report._worker", str(asked), str(answered)]
         with _open_log(log) as stream:
-            worker = start_guarded(command, env=_plan_environment(private), cwd=private, stdout=stream, stderr=stream)
+            worker = start_guarded(
+                command, env=_plan_environment(private, env or {}), cwd=private, stdout=stream, stderr=stream
+            )
         with worker:
             interrupted = _wait(worker, timeout_s=timeout_s, stop=stop)
         ending = worker.end()
@@ -114,9 +117,10 @@ def _open_log(log: Path) -> Any:
         ) from error
 
 
-def _plan_environment(private: str) -> dict[str, str]:
+def _plan_environment(private: str, overrides: Mapping[str, str]) -> dict[str, str]:
     environment = {
         **os.environ,
+        **overrides,
         "IPYTHONDIR": str(Path(private, "ipython")),  # no start-up files of the user
         "JUPYTER_RUNTIME_DIR": str(Path(private, "runtime")),
         "JUPYTER_PLATFORM_DIRS": "1",

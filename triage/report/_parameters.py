@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import math
 import tokenize
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -190,9 +191,23 @@ def _resolve(node: ast.expr) -> Any:
 
 def _read_value(parameter: Parameter, value: Any) -> Any:
     try:
-        return TypeAdapter(parameter.kind).validate_python(value, strict=True)
+        checked = TypeAdapter(parameter.kind).validate_python(value, strict=True)
     except ValidationError:
         raise ValueError(f"{value!r} is not {parameter.annotation}") from None
+    if not _is_finite(checked):  # JSON, in which a request and a result travel, has no word for it
+        raise ValueError(f"{value!r} is not finite")
+    return checked
+
+
+def _is_finite(value: Any) -> bool:
+    match value:
+        case float():
+            return math.isfinite(value)
+        case dict():
+            return all(map(_is_finite, value.values()))
+        case list():
+            return all(map(_is_finite, value))
+    return True
 
 
 def _read_text(parameter: Parameter, text: str) -> Any:
@@ -204,7 +219,7 @@ def _read_text(parameter: Parameter, text: str) -> Any:
             pass
         else:
             if not isinstance(value, str):  # a string stays as it was typed, quotes and all
-                return value
+                return _read_value(parameter, value)
     try:
         return adapter.validate_python(text, strict=True)
     except ValidationError:

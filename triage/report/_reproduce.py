@@ -11,18 +11,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from triage.cases import Case
+from triage.cases import CATALOGUE_VARIABLE, Case
+from triage.engine.server_log import LOGS_VARIABLE
 from triage.errors import StorageError
 from triage.files import make_folder, write_atomic
 from triage.report._audit import Audit, audit_notebook
 from triage.report._execute import Run, execute_notebook, read_source
 from triage.report._outcome import End
 from triage.report._parameters import Parameter, check_parameters, read_parameters
+from triage.report._redact import redact_result, redact_text
 from triage.report._render import prepare_rendering, render_report
 from triage.report._settle import open_result, settle_result
 from triage.result import Result
 
-NOTEBOOK, REPORT, RESULT, LOG, WORK = "notebook.ipynb", "report.html", "result.json", "run.log", "work"
+NOTEBOOK, REPORT, RESULT, LOG = "notebook.ipynb", "report.html", "result.json", "run.log"
+WORK, LOGS = "work", "logs"
 
 
 def check_case(
@@ -45,15 +48,17 @@ def reproduce_case(
     *,
     notebook: Path | None = None,
     parameters: Mapping[str, Any] | None = None,
+    catalogue: Path | None = None,
     timeout_s: float | None = None,
     cell_timeout_s: int | None = None,
     stop: threading.Event | None = None,
 ) -> Result:
     """Runs the notebook of a case and writes ``out/<case>/{notebook.ipynb, report.html, result.json, run.log}``.
 
-    ``notebook`` overrides the case's own. ``parameters`` win over the case's. ``result.json`` says INCOMPLETE
-    from the first moment until the run has ended; no result or report of an earlier run is left beside it. What
-    the notebook writes with relative paths lands in ``out/<case>/work``.
+    ``notebook`` overrides the case's own. ``parameters`` win over the case's. ``catalogue`` is the private folder that
+    the case is from, so that `triage.read_case` finds it inside the notebook. ``result.json`` says INCOMPLETE from the
+    first moment until the run has ended; no result or report of an earlier run is left beside it. What the notebook
+    writes with relative paths lands in ``out/<case>/work``, the logs of its servers in ``out/<case>/logs``.
 
     Raises `ParameterError` or `InputError` before anything is written, and `StorageError` where the folder
     cannot be written. A notebook that fails is no error: the result says so.
@@ -61,7 +66,7 @@ def reproduce_case(
     source = notebook or case.notebook_path
     checked = check_case(case, notebook=source, values=parameters)
     folder = make_folder(out / case.id)
-    opened = open_result(case, parameters=checked, started=datetime.now(UTC))
+    opened = redact_result(open_result(case, parameters=checked, started=datetime.now(UTC)))
     _clear(folder)
     write_atomic(folder / RESULT, opened.to_json())
     work = make_folder(folder / WORK)
@@ -77,15 +82,19 @@ def reproduce_case(
             folder=work,
             log=folder / LOG,
             parameters=checked,
+            env={LOGS_VARIABLE: str((folder / LOGS).absolute())}
+            | ({} if catalogue is None else {CATALOGUE_VARIABLE: str(catalogue.absolute())}),
             timeout_s=timeout_s,
             cell_timeout_s=cell_timeout_s,
             stop=stop,
         )
         warming.join()
+    for log in (folder / LOG, *(folder / LOGS).glob("*.log")):
+        _redact_log(log)
     with suppress(OSError):  # it holds files: what the notebook wrote there is kept
         work.rmdir()
     executed, audit = _audit_file(folder / NOTEBOOK, source)
-    result = settle_result(opened, run, audit, log_name=LOG)
+    result = redact_result(settle_result(opened, run, audit, log_name=LOG))
     # The result first: it is small, and the one file that other programs read.
     write_atomic(folder / RESULT, result.to_json())
     write_report(folder, case=case, result=result, notebook=executed, parameters=read_parameters(source))
@@ -107,13 +116,21 @@ def _clear(folder: Path) -> None:
     try:
         for name in (REPORT, NOTEBOOK, LOG):
             (folder / name).unlink(missing_ok=True)
-        if (folder / WORK).is_dir():
-            shutil.rmtree(folder / WORK)
+        for name in (WORK, LOGS):
+            if (folder / name).is_dir():
+                shutil.rmtree(folder / name)
     except OSError as error:
         raise StorageError(
             f"{error.filename or folder} of an earlier run cannot be removed ({error.strerror}).",
             hint="Remove it, or name another folder with --out.",
         ) from error
+
+
+def _redact_log(log: Path) -> None:
+    if log.is_file():
+        text = log.read_text(encoding="utf-8", errors="replace")
+        if (redacted := redact_text(text)) != text:
+            write_atomic(log, redacted)
 
 
 def _audit_file(path: Path, source: Path) -> tuple[dict[str, Any], Audit]:

@@ -56,7 +56,7 @@ def _adopt(told: Result, opened: Result) -> Result:
             "case": opened.case,
             "parameters": opened.parameters,
             "started": opened.started,
-            "versions": told.versions or opened.versions,
+            "versions": opened.versions | told.versions,
         }
     )
 

@@ -22,16 +22,17 @@ from papermill.iorw import LocalHandler, papermill_io
 
 from triage.files import replace_file
 from triage.report._outcome import End, Outcome, Request
+from triage.report._redact import redact_text
 
 _SOCKET_PATH_BYTES = 100  # the kernel's limit is 107, and jupyter_client adds a number
 
 
 class AtomicHandler(LocalHandler):  # type: ignore[misc]  # papermill is untyped
-    """papermill's local files, but written whole: ``open(path, "w")`` left broken JSON behind a kill."""
+    """papermill's local files, but whole (``open(path, "w")`` left broken JSON behind a kill), and without secrets."""
 
     def write(self, buf: str, path: str) -> None:
         try:
-            replace_file(Path(path), buf.encode())
+            replace_file(Path(path), redact_text(buf).encode())
         except OSError as error:
             raise NotSavedError(error.strerror or str(error)) from error
 

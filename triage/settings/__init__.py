@@ -12,6 +12,7 @@ from triage.settings._classify import classify_settings_leak
 from triage.settings._pairs import (
     PairTexts,
     ServedPairs,
+    check_tolerance,
     compare_cosines,
     compare_margins,
     explain_margins,
@@ -27,6 +28,7 @@ __all__ = [
     "PairTexts",
     "ResolvedConfig",
     "ServedPairs",
+    "check_tolerance",
     "choose_model",
     "classify_settings_leak",
     "compare_cosines",

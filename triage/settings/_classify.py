@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,13 +11,17 @@ from triage.engine.environment import Platform, read_platform
 from triage.engine.resolved import ResolvedConfig
 from triage.engine.versions import read_versions
 from triage.result import Arm, Evidence, Family, Result, Verdict
-from triage.settings._pairs import ServedPairs, compare_margins, explain_margins, measure_effect, measure_noise
+from triage.settings._pairs import (
+    ServedPairs,
+    check_tolerance,
+    compare_margins,
+    explain_margins,
+    measure_effect,
+    measure_noise,
+)
 from triage.settings._resolved import compare_resolved, list_idle, list_leaks
 
-_NEEDS_GPU = (
-    "How far the defaults move the cosines on ROCm needs a ROCm GPU: the skinny GEMM kernels that "
-    "VLLM_ROCM_USE_SKINNY_GEMM switches exist only there."
-)
+_ROCM_PREFIX = "VLLM_ROCM_"
 
 
 @dataclass(frozen=True)
@@ -61,15 +66,18 @@ def classify_settings_leak(
       settings none is, and the two differ by more than the noise;
     - ``MECHANISM``: settings left to defaults really resolve to other values, both arms were measured, and neither
       crosses the tolerance here;
-    - ``NOT_REPRODUCED``: nothing that the test left open resolves to another value;
-    - ``INCONCLUSIVE``: evidence is missing or does not belong together, or the explicit settings fail as well.
+    - ``NOT_REPRODUCED``: nothing that the test left open resolves to another value, and no pair is outside;
+    - ``INCONCLUSIVE``: evidence is missing, is no number or does not belong together, or the explicit settings fail as
+      well, or a pair is outside although nothing leaks.
 
-    ``tolerance`` is absolute, on the cosine. ``model_note`` says which model stood in, ``revision`` its snapshot.
+    ``tolerance`` is absolute, on the cosine; one that is negative or no number is an `InputError`. ``model_note`` says
+    which model stood in, ``revision`` its snapshot.
     """
     evidence: tuple[Evidence, ...] = ()
     findings: dict[str, object] = {}
     arms: tuple[Arm, ...] = ()
     needs_gpu = None
+    check_tolerance(tolerance)
     whole = _put_together(
         default_config, explicit_config, reference, default_pairs, explicit_pairs, tolerance=tolerance
     )
@@ -78,7 +86,7 @@ def classify_settings_leak(
     else:
         verdict, cause = _decide(whole)
         if verdict is Verdict.MECHANISM and read_platform() is not Platform.ROCM:
-            needs_gpu = _NEEDS_GPU
+            needs_gpu = _say_needs_gpu(whole.leaks)
         evidence, findings, arms = _list_evidence(whole), _describe(whole), _judge_arms(whole)
     if model_note:
         evidence = (Evidence(statement="the model", observed=model_note), *evidence)
@@ -113,22 +121,35 @@ def _put_together(
         return "One of the two settings was not measured."
     if reference is None:
         return "There is no float64 reference to measure against."
+    if fault := _find_fault(reference, default_pairs, explicit_pairs):
+        return fault
+    return _Measured(default_config, explicit_config, reference, default_pairs, explicit_pairs, tolerance)
+
+
+def _find_fault(reference: Sequence[float], default_pairs: ServedPairs, explicit_pairs: ServedPairs) -> str | None:
+    """Why three measurements cannot be compared; None where they can."""
     shapes = {default_pairs.pairs, explicit_pairs.pairs}
     if len(shapes) > 1 or len(reference) != len(default_pairs.pairs):
         return "The reference and the two measurements are not of the same pairs."
+    cosines = [*reference, *(c for pairs in (default_pairs, explicit_pairs) for row in pairs.cosines for c in row)]
+    if not all(map(math.isfinite, cosines)):
+        return "A cosine is not a number: a setting or the reference gave a vector that holds NaN or infinity."
     if default_pairs.prompt_tokens != explicit_pairs.prompt_tokens:
         return (
             f"The two servers counted {default_pairs.prompt_tokens} and {explicit_pairs.prompt_tokens} prompt tokens, "
             "so they did not embed the same input."
         )
-    return _Measured(default_config, explicit_config, reference, default_pairs, explicit_pairs, tolerance)
+    return None
 
 
 def _decide(measured: _Measured) -> tuple[Verdict, str]:
-    leaks = measured.leaks
-    if not leaks:
-        return Verdict.NOT_REPRODUCED, "Nothing that the test leaves to a default resolves to another value."
     default, explicit = (measured.worst(pairs) for pairs in measured.served)
+    if not measured.leaks:
+        cause = "Nothing that the test leaves to a default resolves to another value"
+        if min(default, explicit) < 0:
+            missed = f"a pair misses the tolerance by {-min(default, explicit):.1e}"
+            return Verdict.INCONCLUSIVE, f"{cause}, and yet {missed}: the reason lies elsewhere."
+        return Verdict.NOT_REPRODUCED, f"{cause}."
     effect, noise = measure_effect(*measured.served), measure_noise(measured.served)
     named = _name_leaks(measured)
     moved = (
@@ -150,6 +171,13 @@ def _decide(measured: _Measured) -> tuple[Verdict, str]:
         f"to the tolerance of {measured.tolerance:g} is {default:.2e} with the defaults and {explicit:.2e} with the "
         "explicit settings."
     )
+
+
+def _say_needs_gpu(leaks: Sequence[str]) -> str:
+    sentence = "How far the defaults move the cosines on ROCm needs a ROCm GPU"
+    if switches := [name for name in leaks if name.startswith(_ROCM_PREFIX)]:
+        return f"{sentence}: what {' and '.join(switches)} switches exists only there."
+    return f"{sentence}: its kernels round otherwise than a CPU's."
 
 
 def _name_leaks(measured: _Measured) -> str:

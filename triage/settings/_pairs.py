@@ -129,12 +129,28 @@ def measure_pairs(
     )
 
 
+def check_tolerance(tolerance: float) -> None:
+    """Raises `InputError` unless the tolerance is a number from 0 on: no margin to any other means anything.
+
+    >>> check_tolerance(float("nan"))
+    Traceback (most recent call last):
+    ...
+    triage.errors.InputError: The tolerance nan is no distance of two cosines. Give a number from 0 on, like 0.0023.
+    """
+    if not (math.isfinite(tolerance) and tolerance >= 0):
+        raise InputError(
+            f"The tolerance {tolerance:g} is no distance of two cosines.", hint="Give a number from 0 on, like 0.0023."
+        )
+
+
 def compare_margins(reference: Sequence[float], served: Sequence[ServedPairs], *, tolerance: float) -> pd.DataFrame:
     """One row for each setting and pair: cosine, deviation from the reference, spread, and the margin that is left.
 
     ``deviation`` is that of the repeat farthest from the reference, with its sign; ``margin`` is ``tolerance`` minus
-    its size, negative where the test would fail; ``spread`` is over the repeats.
+    its size, negative where the test would fail; ``spread`` is over the repeats. Raises `InputError` for a tolerance
+    that is none.
     """
+    check_tolerance(tolerance)
     rows = []
     for setting in served:
         columns = zip(*setting.cosines, strict=True)

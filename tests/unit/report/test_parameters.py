@@ -91,6 +91,13 @@ def test_a_value_of_a_case_is_not_converted_either(value):
         check_parameters(CELL, values=value)
 
 
+@pytest.mark.parametrize("text", ["x=NaN", "x=Infinity", "x=-Infinity", "y=[0.5, NaN]"])
+def test_a_number_that_json_cannot_carry_is_refused_rather_than_turned_into_none(text):
+    cell = parse_parameters("x: float = 1.0\ny: list[float] = []")
+    with pytest.raises(ParameterError, match="is not finite"):
+        check_parameters(cell, texts=[text])
+
+
 def test_all_problems_come_in_one_message():
     with pytest.raises(ParameterError) as caught:
         check_parameters(

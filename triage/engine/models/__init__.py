@@ -4,6 +4,6 @@ A model is named by ``tiny:NAME`` (built on first use, then cached), by the path
 ``owner/name@revision`` as the local Hub cache holds it. Nothing is ever downloaded here.
 """
 
-from triage.engine.models._find import check_model_folder, find_model, list_tiny_models, read_revision
+from triage.engine.models._find import check_model_folder, check_weights, find_model, list_tiny_models, read_revision
 
-__all__ = ["check_model_folder", "find_model", "list_tiny_models", "read_revision"]
+__all__ = ["check_model_folder", "check_weights", "find_model", "list_tiny_models", "read_revision"]

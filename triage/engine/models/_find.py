@@ -9,6 +9,8 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
 from triage.engine.cache import build_whole, find_cache
 from triage.engine.environment import prepare_import
 from triage.engine.versions import read_versions
@@ -27,6 +29,7 @@ _TINY: dict[str, tuple[str, str]] = {
 }
 
 _HEADER_MAX_BYTES = 100_000_000  # what safetensors allows
+_SHORT_COMMIT = re.compile(r"^[0-9a-f]{7,39}$")
 _HUB_NAME = re.compile(r"^(?P<repo>[\w.-]+/[\w.-]+?)(@(?P<revision>[\w./-]+))?$")
 
 
@@ -68,10 +71,25 @@ def check_model_folder(folder: Path) -> None:
         raise CheckpointError(f"{folder} has no config.json; it holds {held}.", hint="Name the folder of a model.")
     try:
         content = json.loads(config.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"{config} cannot be read ({error.strerror}).", hint="Check its permissions.") from error
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{config} is not JSON: {error}.", hint="Fetch the file again.") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{config} holds no JSON object.", hint="Fetch the file again.")
+
+
+def check_weights(folder: Path) -> None:
+    """Raises `CheckpointError` where a safetensors file of the folder is not whole; reads headers alone.
+
+    A server would say so too, but after most of its start, and in its own words. A folder without any such file passes.
+    """
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="numpy"):
+                pass
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{path} is no whole safetensors file: {error}.", hint="Fetch it again.") from error
 
 
 def read_revision(folder: Path) -> str:
@@ -97,12 +115,24 @@ def _find_in_hub_cache(reference: str) -> Path:
 
     repo, _, revision = reference.partition("@")
     try:
-        return Path(snapshot_download(repo, revision=revision or None, local_files_only=True))
+        whole = _complete_commit(repo, revision) or revision or None
+        return Path(snapshot_download(repo, revision=whole, local_files_only=True))
     except LocalEntryNotFoundError:
         raise CheckpointError(
             f"{reference} is neither a folder nor in the local Hub cache.",
             hint=f"Fetch it first: hf download {repo}" + (f" --revision {revision}" if revision else ""),
         ) from None
+
+
+def _complete_commit(repo: str, start: str) -> str | None:
+    """The commit of the cached snapshot that alone begins so; the Hub's client takes none but whole hashes."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    if not _SHORT_COMMIT.match(start):
+        return None
+    folder = Path(HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}" / "snapshots"
+    found = [path.name for path in folder.glob(f"{start}*")]
+    return found[0] if len(found) == 1 else None
 
 
 def _find_tiny(name: str) -> Path:

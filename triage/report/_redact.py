@@ -1,0 +1,66 @@
+"""Keeps what belongs to a person or a machine out of records: home, checkout and cache paths, host name, secrets."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+import sysconfig
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import triage
+from triage.engine.cache import find_cache
+from triage.result import Result
+
+_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+_SECRET_CHARS = 8  # a shorter value is a switch or a number, and its text stands everywhere
+_HOST_CHARS = 4  # likewise
+# What may stand before a path: no character that a path or base64 goes on with, but a terminal's colour may.
+_BEFORE = r"(^|[^\w+=./~-]|(?:\x1b|\\u001b)\[[\d;]*m)"
+_BEHIND = r"(?![\w.+=-])"
+
+
+def redact_text(text: str) -> str:
+    """The text without this machine's paths, host name and secrets; also for the text of a JSON file.
+
+    >>> redact_text(f"{Path.home()}/models/e5 is no model.")
+    '~/models/e5 is no model.'
+    """
+    for pattern, name in _plan_patterns(tuple(sorted(_list_paths().items())), socket.gethostname()):
+        text = pattern.sub(rf"\g<1>{name}", text)  # no name holds a backslash
+    for secret in _list_secrets(os.environ):
+        text = text.replace(secret, "(not recorded)")
+    return text
+
+
+def redact_result(result: Result) -> Result:
+    """The result with every text in it redacted."""
+    return Result.from_json(redact_text(result.to_json()))
+
+
+def _list_paths() -> dict[str, str]:
+    """What a path is called instead. Only folders of somebody's own: /usr tells nothing."""
+    checkout = str(Path(triage.__file__).parents[1])
+    paths = {str(find_cache()): "$TRIAGE_CACHE", str(Path.home()): "~"}
+    if checkout not in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
+        paths[checkout] = "(triage)"
+    if sys.prefix != sys.base_prefix:
+        paths[sys.prefix] = "(venv)"
+    real = {os.path.realpath(path): name for path, name in paths.items()}
+    return {path: name for path, name in (real | paths).items() if path.count("/") > 1 or path == "/root"}
+
+
+@cache
+def _plan_patterns(paths: tuple[tuple[str, str], ...], host: str) -> list[tuple[re.Pattern[str], str]]:
+    longest_first = sorted(paths, key=lambda pair: -len(pair[0]))
+    words = [*longest_first, (host, "(host)")] if len(host) >= _HOST_CHARS and host != "localhost" else longest_first
+    return [(re.compile(f"{_BEFORE}{re.escape(word)}{_BEHIND}", re.MULTILINE), name) for word, name in words]
+
+
+def _list_secrets(environ: Mapping[str, str]) -> list[str]:
+    values = {value for name, value in environ.items() if _SECRET_NAME.search(name) and len(value) >= _SECRET_CHARS}
+    # A path (of a key file, say) is no secret itself.
+    return sorted((value for value in values if not value.startswith("/")), key=len, reverse=True)
