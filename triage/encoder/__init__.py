@@ -13,7 +13,7 @@ from triage.encoder._command import ModelImpl, PlanAnswer, answer_plan, read_inp
 from triage.encoder._plan import Candidate, EncoderPlan, plan_encoder
 from triage.encoder._plot import plot_phases, plot_plans
 from triage.encoder._startup import compare_startups, explain_startups
-from triage.encoder._suggest import show_flag, suggest_limits
+from triage.encoder._suggest import compare_suggestion, show_flag, suggest_limits
 from triage.encoder._tables import (
     compare_activations,
     compare_inputs,
@@ -39,6 +39,7 @@ __all__ = [
     "compare_inputs",
     "compare_plans",
     "compare_startups",
+    "compare_suggestion",
     "diff_plans",
     "estimate_activation",
     "explain_activation",

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import pandas as pd
+
 from triage.encoder._plan import EncoderPlan
 from triage.engine.budget import read_modalities
 from triage.errors import InputError
@@ -41,6 +43,19 @@ def suggest_limits(model: Path | EncoderPlan, inputs: Mapping[str, int]) -> dict
                 f"{name} takes at most {most} {modality} item(s) per prompt, not {count}.", hint="Send fewer."
             )
     return {modality: inputs.get(modality, 0) for modality in sorted(supported)}
+
+
+def compare_suggestion(plan: EncoderPlan, inputs: Mapping[str, int]) -> pd.DataFrame:
+    """One row for each modality: what the test sends, what the plan lets in, what `suggest_limits` would.
+
+    The flag to copy stands in the last row.
+    """
+    suggested = suggest_limits(plan, inputs)
+    rows: list[tuple[str, object, object, object]] = [
+        (name, inputs.get(name, 0), plan.limit_of(name), limit) for name, limit in suggested.items()
+    ]
+    rows.append(("flag", "", show_flag(plan.limits_given), show_flag(suggested)))
+    return pd.DataFrame(rows, columns=["modality", "sent", "limit", "suggested"])
 
 
 def show_flag(limits: Mapping[str, int]) -> str:

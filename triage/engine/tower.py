@@ -157,9 +157,7 @@ def _answer(
     given = {name: value for name, value in batch.items() if name.startswith(("pixel", "image", "video"))}
     with torch.no_grad():
         peak_bytes, operator, output = _count_live(lambda: encode(**given), held)
-    tower = {
-        id(tensor): tensor.nbytes for name, tensor in whole.named_parameters() if _TOWER_NAMES & set(name.split("."))
-    }
+    tower = (weight for name, weight in whole.named_parameters() if _ENCODER_NAMES & set(name.split(".")))
     return {
         "modality": modality,
         "attention": attention,
