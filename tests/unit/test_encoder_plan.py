@@ -16,6 +16,7 @@ from triage.encoder import (
     PlanAnswer,
     compare_activations,
     compare_plans,
+    compare_suggestion,
     diff_plans,
     estimate_activation,
     explain_activation,
@@ -255,3 +256,10 @@ def test_bad_input_to_the_command_is_one_sentence_and_exit_2(args: list[str]) ->
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.strip().splitlines()) == 1
     assert "Traceback" not in done.stderr
+
+
+def test_the_suggestion_as_a_table_ends_with_the_flag_to_copy() -> None:
+    table = compare_suggestion(make_plan("video"), {"image": 1})
+    assert list(table["modality"]) == ["image", "video", "flag"]
+    assert table["suggested"].tolist()[:2] == [1, 0]
+    assert "limit-mm-per-prompt" in table["suggested"].tolist()[2]
