@@ -150,11 +150,11 @@ def _list_stages(
     # residual, norm, query, key and value; then
     # - in half precision, while rotating: query and key in float32, one result, three terms of the other (4 bytes each)
     # - in float32, after it: rotated query and key, the sequences' outputs, these joined, their projection
-    # - without rotations: the output, and its projection
+    # - without rotations: the output, the output with its heads joined, its projection
     if rotary:
         attention, attention_text = (5 * width + 24, "H*(5*e + 24)") if half else (10 * width, "H*10*e")
     else:
-        attention, attention_text = 7 * width, "H*7*e"
+        attention, attention_text = 8 * width, "H*8*e"
 
     # scores in the model's dtype, the same in float32, the softmax; packed sequences go one after the other
     each = width + 8 if half else width + 4

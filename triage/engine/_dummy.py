@@ -26,11 +26,7 @@ def make_processor(config: Any, limits: Mapping[str, int]) -> Any:
         processor = load_name("MULTIMODAL_REGISTRY").create_processor(model_config)
         known = processor.info.allowed_mm_limits
     except (ValueError, OSError, TypeError, KeyError) as error:
-        words = " ".join(line.strip() for line in str(error).splitlines()[:2])
-        raise CheckpointError(
-            f"The multimodal processor of {name} cannot be built: {words.rstrip('.')}.",
-            hint="Fetch its preprocessor_config.json and tokenizer files again.",
-        ) from error
+        raise _blame_model(config, "cannot be built", error) from error
     if unknown := sorted(set(limits) - set(known)):
         raise InputError(
             f"{name} knows no modality {', '.join(map(repr, unknown))}; it knows {', '.join(sorted(known))}.",
@@ -39,12 +35,24 @@ def make_processor(config: Any, limits: Mapping[str, int]) -> Any:
     return processor
 
 
+def _blame_model(config: Any, what: str, error: Exception) -> CheckpointError:
+    words = " ".join(line.strip() for line in str(error).splitlines()[:2]).rstrip(".")
+    return CheckpointError(
+        f"The multimodal processor of {Path(config.model_config.model).name} {what}: {type(error).__name__}: {words}.",
+        hint="Its processor and tokenizer files must be whole and fit this vLLM; fetch them again.",
+    )
+
+
 def make_budget(config: Any) -> Any:
     """vLLM's ``MultiModalBudget``, with every name on it that triage reads.
 
     Raises `UnsupportedVersionError` where this version of vLLM keeps one of them elsewhere.
     """
-    budget = load_name("MultiModalBudget")(config, load_name("MULTIMODAL_REGISTRY"))
+    make, registry = load_name("MultiModalBudget"), load_name("MULTIMODAL_REGISTRY")
+    try:
+        budget = make(config, registry)
+    except (ValueError, OSError, KeyError) as error:
+        raise _blame_model(config, "does not make a dummy batch", error) from error
     read = ("mm_max_toks_per_item", "mm_max_items_per_prompt", "mm_max_items_per_batch", "processor")
     asked = ("get_encoder_budget", "get_modality_with_max_tokens")
     if missing := [name for name in read + asked if not hasattr(budget, name)]:

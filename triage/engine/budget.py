@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from triage.engine._config import make_vllm_config
 from triage.engine._dummy import describe_batch, describe_encoder, make_batch, make_budget, make_processor
 from triage.engine._probe import run_probe
+from triage.engine.environment import Platform, read_platform
 from triage.engine.history import VersionPair
 from triage.engine.models import check_model_folder
 from triage.errors import InputError
@@ -109,7 +110,12 @@ def read_modalities(model: Path, *, args: Sequence[str] = (), timeout_s: float =
 
 def list_overrides(versions: VersionPair | None) -> dict[str, str]:
     """The variables that make a probe import this pair; none for the installed one."""
-    return {} if versions is None else {"PYTHONPATH": versions.environment()["PYTHONPATH"]}
+    if versions is None:
+        return {}
+    found = {"PYTHONPATH": versions.environment()["PYTHONPATH"]}
+    if read_platform() is Platform.CPU:
+        found["VLLM_TARGET_DEVICE"] = "cpu"  # a checkout has no distribution whose version would say so
+    return found
 
 
 def _answer(model: str, limits: dict[str, int], args: list[str]) -> dict[str, Any]:
