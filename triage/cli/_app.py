@@ -12,6 +12,7 @@ import typer
 
 from triage.cli._cases import cases
 from triage.cli._doctor import doctor
+from triage.cli._plan import plan
 from triage.cli._run import run
 from triage.cli._tokens import tokens
 from triage.errors import TriageError
@@ -39,7 +40,7 @@ def triage(
         raise typer.Exit
 
 
-for command in (cases, run, tokens, doctor):
+for command in (cases, run, tokens, plan, doctor):
     app.command()(command)
 
 
