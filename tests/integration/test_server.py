@@ -81,6 +81,19 @@ def test_a_server_that_dies_while_starting_is_quoted_and_leaves_nothing(model):
     assert set(descendants()) <= before
 
 
+def test_a_server_whose_guard_is_killed_is_not_waited_for(model):
+    def kill_guard() -> None:
+        while not (guards := [child for child in descendants() if "_guard.py" in " ".join(child.cmdline())]):
+            time.sleep(0.05)
+        guards[0].kill()
+
+    before = set(descendants())
+    threading.Thread(target=kill_guard, daemon=True).start()
+    with pytest.raises(EngineError, match="was killed with its guard while it started"):
+        start_server(model, args=ARGS, ready_timeout_s=60)
+    assert set(descendants()) <= before
+
+
 def test_a_server_that_is_not_ready_in_time_is_ended(model, tmp_path):
     log_path = tmp_path / "logs" / "server.log"
     before = set(descendants())

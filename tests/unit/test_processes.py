@@ -195,3 +195,20 @@ def test_no_descriptor_and_no_zombie_is_left():
         with pytest.raises(FileNotFoundError):
             start_guarded(["true"], cwd="/no/such/folder")
     assert count() == before
+
+
+def test_a_killed_guard_leaves_no_child_of_its_command(tmp_path):
+    code = (
+        "import pathlib, subprocess, sys, time\n"
+        "child = subprocess.Popen(['sleep', '60'])\n"
+        "note = pathlib.Path(sys.argv[1])\nnote.with_suffix('.new').write_text(str(child.pid))\n"
+        "note.with_suffix('.new').rename(note)\ntime.sleep(60)"
+    )
+    command = start_guarded(python(code, tmp_path / "pid"))
+    assert wait_until((tmp_path / "pid").exists)
+    child = int((tmp_path / "pid").read_text())
+    assert not command.ended
+    os.kill(command.pid, signal.SIGKILL)
+    assert wait_until(lambda: command.ended)
+    assert command.end().reason == "guard_died"
+    assert wait_until(lambda: not is_alive(child))

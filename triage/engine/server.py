@@ -207,9 +207,11 @@ def _wait_until_ready(process: Guarded, url: str, *, served_name: str, log_path:
     deadline = time.monotonic() + timeout_s
     with httpx.Client(base_url=url, timeout=5.0) as client:
         while time.monotonic() < deadline:
-            if (code := process.poll()) is not None:
+            if process.ended:
+                code = process.poll()
+                told = "was killed with its guard" if code is None else f"ended with exit code {code}"
                 raise EngineError(
-                    f"vLLM ended with exit code {code} while it started. {_quote_root(log_path)}",
+                    f"vLLM {told} while it started. {_quote_root(log_path)}",
                     hint=f"The whole log: {log_path}",
                 )
             if _answers(client, served_name):

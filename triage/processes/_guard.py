@@ -7,8 +7,8 @@ itself or opens a session of its own still comes back to the guard (prctl(2), PR
 FD is one end of a socket pair whose other end the owner, the process OWNER, holds. The kernel closes it when the
 owner dies, by whatever signal, and the guard then ends the tree; PR_SET_PDEATHSIG would fire when the *thread* that
 started the guard ends. A fork of the owner holds the socket too, so a pidfd watches the owner besides. A byte on the
-socket asks for the end, which a signal cannot do before the guard has its handlers. Before it exits, the guard tells
-the owner over the same socket how it ended, as one line of JSON.
+socket asks for the end, which a signal cannot do before the guard has its handlers. Over the same socket the guard tells
+the owner the pid of the command, and before it exits how it ended: two lines of JSON.
 """
 
 from __future__ import annotations
@@ -134,6 +134,14 @@ def watch_process(pid: int) -> int | None:
         return None
 
 
+def hear(owner: socket.socket) -> bytes:
+    """What the owner asks for; nothing where it is gone."""
+    try:
+        return owner.recv(16)
+    except ConnectionResetError:  # it died without having read what it was told
+        return b""
+
+
 def wait_for_end(child: int, wake_fd: int, owner: socket.socket, owner_pid: int, statuses: dict[int, int]) -> str:
     """Until the command ends, a stop is asked for or the owner is gone. Says which."""
     owner_fd = watch_process(owner_pid)
@@ -148,7 +156,7 @@ def wait_for_end(child: int, wake_fd: int, owner: socket.socket, owner_pid: int,
             return "owner_died"
         ready, _, _ = select.select(watched, [], [])
         if owner.fileno() in ready:
-            return "stopped" if owner.recv(16) else "owner_died"
+            return "stopped" if hear(owner) else "owner_died"
         if owner_fd in ready:
             return "owner_died"
         os.read(wake_fd, 512)
@@ -170,6 +178,8 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
 
     child = spawn(sys.argv[sys.argv.index("--") + 1 :])
+    with contextlib.suppress(OSError):  # the owner is gone already
+        owner.sendall(json.dumps({"command": child}).encode() + b"\n")
     reason = wait_for_end(child, wake_fd, owner, owner_pid, statuses)
     orphans = list_descendants(os.getpid()) if reason == "ended" else {}
     survivors = end_tree(statuses, grace_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -65,8 +66,13 @@ class Guarded:
         except psutil.NoSuchProcess:
             return []
 
+    @property
+    def ended(self) -> bool:
+        """Whether the command has ended, also where nobody can tell its exit code because its guard was killed."""
+        return self._process.poll() is not None
+
     def poll(self) -> int | None:
-        """The exit code, or None while the command runs."""
+        """The exit code, or None while the command runs or where nobody can tell it (see `ended`)."""
         return None if self._process.poll() is None else self._read_ending().returncode
 
     def wait(self, *, timeout_s: float | None = None) -> int | None:
@@ -90,10 +96,11 @@ class Guarded:
         with self._reading:
             if self._ending is None:
                 with self._lifeline, self._lifeline.makefile("rb") as stream:
-                    line = stream.readline()
+                    began, told = stream.readline(), stream.readline()
                 try:
-                    self._ending = Ending.model_validate_json(line)
+                    self._ending = Ending.model_validate_json(told)
                 except ValidationError:
+                    _kill_session(began)
                     self._ending = Ending(reason="guard_died", returncode=None)
             return self._ending
 
@@ -104,6 +111,20 @@ class Guarded:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.end()
+
+
+def _kill_session(began: bytes) -> None:
+    """Kills what a killed guard left: the kernel ended the command with it, but not the command's children.
+
+    ``began`` is the guard's first line. The command leads a session of its own; a child that left it is not found.
+    """
+    if not began:
+        return
+    session = json.loads(began)["command"]
+    for pid in psutil.pids():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if os.getsid(pid) == session:
+                os.kill(pid, signal.SIGKILL)
 
 
 def start_guarded(
