@@ -156,6 +156,8 @@ def _list_stages(
     else:
         attention, attention_text = 8 * width, "H*8*e"
 
+    # residual, norm, query, key, value; beside them both rotated ones and the output so far, or one key laid out anew
+    beside = 8 if rotary else 6
     # scores in the model's dtype, the same in float32, the softmax; packed sequences go one after the other
     each = width + 8 if half else width + 4
     matrix = heads * longest * (longest if packed else patches) * each
@@ -166,7 +168,7 @@ def _list_stages(
     rows = {
         "patches": ("H*e", hidden * width, "", 0),
         "attention": (f"{attention_text}{angles_text}", hidden * attention + angles, "", 0),
-        "scores": (f"H*8*e{angles_text}", hidden * 8 * width + angles, f"{matrix_text} + ", matrix),
+        "scores": (f"H*{beside}*e{angles_text}", hidden * beside * width + angles, f"{matrix_text} + ", matrix),
         "feed-forward": (f"e*(2*H + {wide}*I){angles_text}", feed, "", 0),
     }
     return tuple(
