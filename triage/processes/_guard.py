@@ -7,8 +7,8 @@ itself or opens a session of its own still comes back to the guard (prctl(2), PR
 FD is one end of a socket pair whose other end the owner, the process OWNER, holds. The kernel closes it when the
 owner dies, by whatever signal, and the guard then ends the tree; PR_SET_PDEATHSIG would fire when the *thread* that
 started the guard ends. A fork of the owner holds the socket too, so a pidfd watches the owner besides. A byte on the
-socket asks for the end, which a signal cannot do before the guard has its handlers. Over the same socket the guard tells
-the owner the pid of the command, and before it exits how it ended: two lines of JSON.
+socket asks for the end, which a signal cannot do before the guard has its handlers. Over the same socket the guard
+tells the owner the pid of the command, and before it exits how it ended: two lines of JSON.
 """
 
 from __future__ import annotations
