@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ import typer
 
 from triage.cli._cases import cases
 from triage.cli._doctor import doctor
+from triage.cli._plan import plan
 from triage.cli._run import run
 from triage.cli._tokens import tokens
 from triage.errors import TriageError
@@ -38,12 +40,15 @@ def triage(
         raise typer.Exit
 
 
-for command in (cases, run, tokens, doctor):
+for command in (cases, run, tokens, plan, doctor):
     app.command()(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point: runs a command and exits with its code; every error is a sentence on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal in LANG=C has no ▁; an escape beats a traceback
     sys.exit(run_app(arguments))
 
 

@@ -25,7 +25,8 @@ def tokens(
     b: Annotated[str, typer.Argument(metavar="B", help="The snapshot to compare it with, named the same way.")],
     *,
     texts: Annotated[
-        list[str] | None, typer.Option("--text", metavar="TEXT", help="A text to compare on; may be repeated.")
+        list[str] | None,
+        typer.Option("--text", metavar="TEXT", help="A text to compare on; may be repeated; before the files."),
     ] = None,
     files: Annotated[
         list[Path] | None,

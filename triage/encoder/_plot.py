@@ -7,36 +7,47 @@ from typing import TYPE_CHECKING
 
 from triage.encoder._plan import EncoderPlan
 from triage.encoder._startup import compare_startups
+from triage.encoder._tables import show_bytes
 from triage.engine.startup import Startup
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _CHOSEN, _OTHER, _BUDGET = "#c44e52", "#b8bec9", "#333333"
 
 
 def plot_plans(plans: Mapping[str, EncoderPlan]) -> Figure:
-    """Tokens per item by setting and modality; the profiled one in red, the encoder budget as a mark."""
+    """The cost of each modality under each setting: tokens per item, and what a batch's activations are estimated at.
+
+    The profiled one is red; a mark shows the encoder budget. The second panel is left out where nothing is estimated.
+    """
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     rows = [(name, plan, candidate) for name, plan in plans.items() for candidate in plan.candidates]
-    figure = Figure(figsize=(8, 0.9 + 0.5 * len(rows)), layout="constrained")
-    axes = figure.subplots()
+    estimated = any(candidate.activation_bytes for *_, candidate in rows)
+    figure = Figure(figsize=(10 if estimated else 8, 0.9 + 0.5 * len(rows)), layout="constrained")
+    panels = figure.subplots(ncols=2, sharey=True, squeeze=False)[0] if estimated else [figure.subplots()]
+    axes = panels[0]
     for y, (_, plan, candidate) in enumerate(rows):
-        chosen = candidate.modality == plan.modality
-        axes.barh(y, candidate.tokens_per_item, color=_CHOSEN if chosen else _OTHER)
+        colour = _CHOSEN if candidate.modality == plan.modality else _OTHER
         axes.plot([plan.encoder_budget] * 2, [y - 0.45, y + 0.45], color=_BUDGET, linewidth=2)
         text = f"{candidate.tokens_per_item} tokens" if candidate.limit else "limit 0: removed"
-        box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}  # else the budget's mark runs through the text
-        place = (candidate.tokens_per_item, y)
-        axes.annotate(text, place, xytext=(8, 0), textcoords="offset points", va="center", bbox=box)
+        _draw_bar(axes, y, candidate.tokens_per_item, colour, text)
+        if estimated:
+            size_bytes = candidate.activation_bytes
+            text = f"{candidate.items_per_batch} item(s): {show_bytes(size_bytes)}" if size_bytes else "removed"
+            _draw_bar(panels[1], y, (size_bytes or 0) / 2**20, colour, "no formula" if size_bytes is None else text)
     axes.set_yticks(range(len(rows)), [f"{name}\n{candidate.modality}" for name, _, candidate in rows])
     axes.invert_yaxis()
-    axes.margins(x=0.28)
     axes.set_xlabel("encoder tokens per item")
-    axes.set_title("What start-up profiling takes")
+    if estimated:
+        panels[1].set_xlabel("activations of a batch, estimated (MiB)")
+    for panel in panels:
+        panel.margins(x=0.6 if estimated else 0.28)  # room for the words behind the bars
+    figure.suptitle("What start-up profiling takes")
     handles = [
         Patch(color=_CHOSEN, label="profiled"),
         Patch(color=_OTHER, label="candidate"),
@@ -44,6 +55,12 @@ def plot_plans(plans: Mapping[str, EncoderPlan]) -> Figure:
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
     return figure
+
+
+def _draw_bar(axes: Axes, y: int, width: float, colour: str, text: str) -> None:
+    axes.barh(y, width, color=colour)
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}  # else the budget's mark runs through the text
+    axes.annotate(text, (width, y), xytext=(8, 0), textcoords="offset points", va="center", bbox=box)
 
 
 def plot_phases(startups: Sequence[Startup]) -> Figure:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import resource
-import types
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,9 @@ _TIMEOUT_S = 120.0  # importing Transformers is most of it
 _MEMORY_BYTES = 16 * 2**30  # of address space, of which torch reserves a lot
 _LARGEST_BYTES = 256 * 2**20
 _SLOW = ("*.model", "vocab.txt", "vocab.json", "*.tiktoken", "tekken.json", "*.bpe")
-_KINDS = (1, 2)  # Unigram and BPE, in SentencePiece's numbers; words and characters have no counterpart
+# SentencePiece's numbers (sentencepiece_model.proto). Models of words and of characters have no counterpart.
+_UNIGRAM, _BPE = _KINDS = (1, 2)
+_NORMAL, _USER_DEFINED = 1, 4
 _RELEVANT = (*_SLOW, "*.json", "merges.txt")
 
 
@@ -45,6 +46,10 @@ def convert_slow_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> 
 
 def convert_sentencepiece(path: Path) -> Path:
     """The ``tokenizer.json`` of a bare SentencePiece model, which adds no special tokens.
+
+    It encodes as SentencePiece does, but for a combining character that follows white space or a ligature, which the
+    tokenizers library drops where a precompiled map is in use, and for a word right before or behind a user-defined
+    symbol.
 
     Raises `SnapshotError` for a file that is none, or whose kind (words, characters) has no counterpart.
     """
@@ -120,17 +125,17 @@ def build_from_folder(folder: str, trust_remote_code: bool) -> str:
 def build_from_sentencepiece(path: str) -> str:
     """In the process of its own: the JSON of a SentencePiece model by its own rules; empty for an unknown kind."""
     _limit_memory()
-    from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
-    from transformers.convert_slow_tokenizer import SpmConverter
+    from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
+    from transformers.convert_slow_tokenizer import import_protobuf
 
     try:
-        converter = SpmConverter(types.SimpleNamespace(vocab_file=path))
-        proto = converter.proto
-        if proto.trainer_spec.model_type not in _KINDS or not proto.pieces:
+        proto = import_protobuf().ModelProto.FromString(Path(path).read_bytes())
+        training, rules = proto.trainer_spec, proto.normalizer_spec
+        if training.model_type not in _KINDS or not proto.pieces:
             return ""
-        converter.handle_byte_fallback = proto.trainer_spec.byte_fallback
-        tokenizer: Tokenizer = converter.tokenizer(proto)
-        rules = proto.normalizer_spec
+        tokenizer = Tokenizer(_build_model(proto))
+        symbols = [piece.piece for piece in proto.pieces if piece.type == _USER_DEFINED]
+        tokenizer.add_tokens([AddedToken(symbol, normalized=False) for symbol in symbols])
         steps: list[Any] = []
         if rules.precompiled_charsmap:
             steps.append(normalizers.Precompiled(rules.precompiled_charsmap))
@@ -138,12 +143,28 @@ def build_from_sentencepiece(path: str) -> str:
             steps += [normalizers.Strip(), normalizers.Replace(Regex(" {2,}"), " ")]
         tokenizer.normalizer = normalizers.Sequence(steps)
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(
-            prepend_scheme="always" if rules.add_dummy_prefix else "never", split=proto.trainer_spec.split_by_whitespace
+            prepend_scheme="always" if rules.add_dummy_prefix else "never", split=training.split_by_whitespace
         )
     except Exception as error:
         raise _cannot_convert(path, error) from error
     text: str = tokenizer.to_str()
     return text
+
+
+def _build_model(proto: Any) -> Any:
+    """The model of a SentencePiece file. Transformers' own converter of bare files fails for BPE (5.19)."""
+    from tokenizers import models
+    from transformers.convert_slow_tokenizer import generate_merges
+
+    training = proto.trainer_spec
+    scores = [(piece.piece, piece.score) for piece in proto.pieces]
+    if training.model_type == _UNIGRAM:
+        return models.Unigram(scores, unk_id=training.unk_id, byte_fallback=training.byte_fallback)
+    vocabulary = {piece: number for number, (piece, _) in enumerate(scores)}
+    whole = [piece.piece for piece in proto.pieces if piece.type != _NORMAL]  # never made of others
+    merges = generate_merges(vocabulary, scores, skip_tokens=whole)
+    unknown = proto.pieces[training.unk_id].piece
+    return models.BPE(vocabulary, merges, unk_token=unknown, fuse_unk=True, byte_fallback=training.byte_fallback)
 
 
 def _cannot_convert(source: str, error: Exception) -> SnapshotError:

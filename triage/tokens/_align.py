@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -34,7 +36,7 @@ class Side:
     @classmethod
     def read(cls, encoding: Encoding) -> Side:
         """The parts of an encoding that an alignment needs."""
-        offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+        offsets = np.fromiter(chain.from_iterable(encoding.offsets), dtype=np.int64).reshape(-1, 2)
         return cls(
             ids=np.array(encoding.ids, dtype=np.int64),
             tokens=encoding.tokens,
@@ -59,24 +61,36 @@ def align(a: Side, b: Side) -> list[Gap]:
     at_b = np.concatenate([np.arange(start), paired_b, [len(b.ids)]])
     before_a, before_b = (np.concatenate([[-1], at[:-1]]) for at in (at_a, at_b))
     parts = np.flatnonzero((at_a - before_a > 1) | (at_b - before_b > 1))
-    gaps = [Gap(int(before_a[i]) + 1, int(at_a[i]), int(before_b[i]) + 1, int(at_b[i])) for i in parts]
+    bounds = (before_a + 1, at_a, before_b + 1, at_b)
+    gaps = map(Gap, *(numbers[parts].tolist() for numbers in bounds))
     return [gap for gap in gaps if not _is_equal(a, b, gap)]
 
 
-def locate(a: Side, b: Side, gap: Gap, *, length: int) -> tuple[int, int]:
-    """The characters that the tokens of a gap stand for, as code points; an empty span where they are all special.
+def locate(a: Side, b: Side, gaps: Sequence[Gap], *, length: int) -> list[tuple[int, int]]:
+    """The characters that the tokens of each gap stand for, as code points; an empty span where they are all special.
 
     ``length`` is that of the text.
     """
+    bounds = np.array(gaps, dtype=np.int64).reshape(-1, 4)
+    starts, ends = np.full(len(gaps), length), np.full(len(gaps), -1)
+    for side, (first, last) in ((a, bounds[:, :2].T), (b, bounds[:, 2:].T)):
+        some = last > first
+        places = np.column_stack([first[some], last[some]]).ravel()
+        if len(places):  # one more element, for a range may end behind the last token
+            lowest = np.append(np.where(side.special, length, side.starts), length)
+            highest = np.append(np.where(side.special, -1, side.ends), -1)
+            starts[some] = np.minimum(starts[some], np.minimum.reduceat(lowest, places)[::2])
+            ends[some] = np.maximum(ends[some], np.maximum.reduceat(highest, places)[::2])
+    spans = zip(gaps, starts.tolist(), ends.tolist(), strict=True)
+    return [(start, end) if end >= 0 else (_stand(a, b, gap, length),) * 2 for gap, start, end in spans]
+
+
+def _stand(a: Side, b: Side, gap: Gap, length: int) -> int:
+    """Where special tokens stand: behind the characters before them, or at the end of the text."""
     sides = ((a, gap.a_start, gap.a_end), (b, gap.b_start, gap.b_end))
-    starts = [side.starts[s:e][~side.special[s:e]] for side, s, e in sides]
-    ends = [side.ends[s:e][~side.special[s:e]] for side, s, e in sides]
-    if any(map(len, starts)):
-        return min(int(x.min()) for x in starts if len(x)), max(int(x.max()) for x in ends if len(x))
-    if not any((~side.special[e:]).any() for side, _, e in sides):
-        return length, length
-    before = max((int(side.ends[:s].max()) for side, s, _ in sides if s), default=0)
-    return before, before
+    if all(side.special[end:].all() for side, _, end in sides):
+        return length
+    return max((int(side.ends[:start].max()) for side, start, _ in sides if start), default=0)
 
 
 def _count_common(a: Side, b: Side, at_a: int, at_b: int) -> int:
@@ -126,7 +140,7 @@ def _pair_specials(a: Side, b: Side, in_a: range, in_b: range) -> tuple[_Numbers
     """Special tokens stand for no characters: those are paired that are equal from the front or from the back."""
     keys_a, keys_b = ([(int(s.ids[i]), s.tokens[i]) for i in r] for s, r in ((a, in_a), (b, in_b)))
     front, back = _count_ends(keys_a, keys_b)
-    pick_a, pick_b = (np.r_[r.start : r.start + front, r.stop - back : r.stop].astype(np.int64) for r in (in_a, in_b))
+    pick_a, pick_b = (np.array([*r[:front], *r[len(r) - back :]], dtype=np.int64) for r in (in_a, in_b))
     return pick_a, pick_b
 
 
@@ -153,16 +167,24 @@ def _pair_text(a: Side, b: Side, in_a: slice, in_b: slice) -> tuple[_Numbers, _N
     equal = np.fromiter(
         (a.tokens[i] == b.tokens[j] for i, j in zip(at_a.tolist(), at_b.tolist(), strict=True)), np.bool_, len(at_a)
     )
-    pairs_a, pairs_b = [at_a[equal]], [at_b[equal]]
-    for i, j in zip(common_a[~single].tolist(), common_b[~single].tolist(), strict=True):
-        ours, theirs = (
-            range(int(firsts[k]), int(firsts[k] + sizes[k]))
-            for firsts, sizes, k in ((firsts_a, sizes_a, i), (firsts_b, sizes_b, j))
-        )
-        picked = _pair_specials(a, b, ours, theirs)
-        pairs_a.append(picked[0])
-        pairs_b.append(picked[1])
-    return np.sort(np.concatenate(pairs_a)), np.sort(np.concatenate(pairs_b))
+    groups = (firsts_a[common_a], sizes_a[common_a], firsts_b[common_b], sizes_b[common_b])
+    more_a, more_b = _pair_groups(a, b, [numbers[~single].tolist() for numbers in groups])
+    return np.sort(np.concatenate([at_a[equal], more_a])), np.sort(np.concatenate([at_b[equal], more_b]))
+
+
+def _pair_groups(a: Side, b: Side, groups: Sequence[list[int]]) -> tuple[_Numbers, _Numbers]:
+    """Within each group, given by the first token and the size on both sides, what its front and its back share."""
+    paired_a: list[int] = []
+    paired_b: list[int] = []
+    ids_a, ids_b = (side.ids.tolist() if groups[0] else [] for side in (a, b))
+    for first_a, size_a, first_b, size_b in zip(*groups, strict=True):
+        end_a, end_b = first_a + size_a, first_b + size_b
+        keys_a = list(zip(ids_a[first_a:end_a], a.tokens[first_a:end_a], strict=True))
+        keys_b = list(zip(ids_b[first_b:end_b], b.tokens[first_b:end_b], strict=True))
+        front, back = _count_ends(keys_a, keys_b)
+        paired_a += [*range(first_a, first_a + front), *range(end_a - back, end_a)]
+        paired_b += [*range(first_b, first_b + front), *range(end_b - back, end_b)]
+    return np.array(paired_a, dtype=np.int64), np.array(paired_b, dtype=np.int64)
 
 
 def _group(side: Side, part: slice) -> tuple[_Numbers, _Numbers, _Numbers]:
@@ -178,8 +200,8 @@ def _group(side: Side, part: slice) -> tuple[_Numbers, _Numbers, _Numbers]:
 
 def _is_equal(a: Side, b: Side, gap: Gap) -> bool:
     """Whether the stretch differs in its offsets alone, which no model sees."""
-    return bool(
+    return (
         gap.a_end - gap.a_start == gap.b_end - gap.b_start
-        and (a.ids[gap.a_start : gap.a_end] == b.ids[gap.b_start : gap.b_end]).all()
         and a.tokens[gap.a_start : gap.a_end] == b.tokens[gap.b_start : gap.b_end]
+        and bool((a.ids[gap.a_start : gap.a_end] == b.ids[gap.b_start : gap.b_end]).all())
     )

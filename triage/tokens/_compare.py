@@ -138,15 +138,16 @@ def list_divergences(a: Snapshot, b: Snapshot, text: str, *, context: int = 3) -
     """
     ours, theirs = (Side.read(snapshot.encode(text)) for snapshot in (a, b))
     gaps = align(ours, theirs)
+    spans = locate(ours, theirs, gaps, length=len(text))
     ends = [0, *(gap.a_end for gap in gaps)]
     begins = [*(gap.a_start for gap in gaps[1:]), len(ours.tokens)]
     rows = [
-        _describe(text, ours, theirs, gap)
+        _describe(text, ours, theirs, gap, span)
         | {
             "before": tuple(ours.tokens[max(end, gap.a_start - context) : gap.a_start]),
             "after": tuple(ours.tokens[gap.a_end : min(begin, gap.a_end + context)]),
         }
-        for gap, end, begin in zip(gaps, ends, begins, strict=False)
+        for gap, span, end, begin in zip(gaps, spans, ends, begins, strict=False)
     ]
     return pd.DataFrame(rows, columns=_COLUMNS)
 
@@ -157,13 +158,14 @@ def find_divergence(text: str, a: Encoding, b: Encoding) -> Divergence | None:
     gaps = align(ours, theirs)
     if not gaps:
         return None
-    row = _describe(text, ours, theirs, gaps[0])
+    (span,) = locate(ours, theirs, gaps[:1], length=len(text))
+    row = _describe(text, ours, theirs, gaps[0], span)
     del row["index_b"]  # the same as in A: up to here every token is
     return Divergence(index=row.pop("index_a"), **row)
 
 
-def _describe(text: str, a: Side, b: Side, gap: Gap) -> dict[str, Any]:
-    char_start, char_end = locate(a, b, gap, length=len(text))
+def _describe(text: str, a: Side, b: Side, gap: Gap, span: tuple[int, int]) -> dict[str, Any]:
+    char_start, char_end = span
     return {
         "index_a": gap.a_start,
         "index_b": gap.b_start,

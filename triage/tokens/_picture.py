@@ -56,10 +56,10 @@ def render_alignment(a: Snapshot, b: Snapshot, text: str, *, places: int = 20) -
     shown = gaps[:places]
     left = f"{len(gaps) - len(shown)} more places are not shown" if len(gaps) > len(shown) else ""
     rows, lines = [], [title]
-    for index, gap in enumerate(shown):
+    spans = locate(ours, theirs, shown, length=len(text))
+    for index, (gap, (start, end)) in enumerate(zip(shown, spans, strict=True)):
         before = gaps[index - 1] if index else None
         after = gaps[index + 1] if index + 1 < len(gaps) else None
-        start, end = locate(ours, theirs, gap, length=len(text))
         place = f"characters {start} to {end}" if end > start else f"at character {start}"
         cells = [list(_list_tokens(side, which, gap, before, after)) for side, which in ((ours, 0), (theirs, 1))]
         quoted = show_text(repr(_clip(text[start:end]))) if end > start else "special tokens only"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 _TOKENS = ("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_image>", "<end_of_image>", "<image_soft_token>")
 _PAD, _EOS, _BOS, _UNK, _BOI, _EOI, _IMAGE = range(len(_TOKENS))
+_NEWLINES = ("\n", "\n\n", "\n\n\n", "\n\n\n\n")  # tokens of Gemma's that vLLM's own gemma3_mm.py looks up
 _IMAGE_PX = 56  # 4 x 4 patches of 14 pixels, pooled to 2 x 2 soft tokens
 _PATCH_PX = 14
 _TOKENS_PER_IMAGE = 4
@@ -85,7 +86,7 @@ def _write_tokenizer(folder: Path) -> int:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: index for index, token in enumerate([*_TOKENS, *alphabet])}
+    vocabulary = {token: index for index, token in enumerate([*_TOKENS, *alphabet, *_NEWLINES])}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token=_TOKENS[_UNK]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
