@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from triage.engine.models import find_model
-from triage.engine.server import _answers, start_server
+from triage.engine.server import _answers, _quote_root, start_server
 from triage.engine.server_log import LOGS_VARIABLE
 from triage.errors import CheckpointError, EngineError, InputError
 
@@ -92,6 +92,15 @@ def test_a_server_whose_guard_is_killed_is_not_waited_for(model):
     with pytest.raises(EngineError, match="was killed with its guard while it started"):
         start_server(model, args=ARGS, ready_timeout_s=60)
     assert set(descendants()) <= before
+
+
+def test_only_the_end_of_a_log_is_quoted_and_no_line_of_it_whole(tmp_path):
+    log = tmp_path / "server.log"
+    log.write_text("\n".join(["first", *("config=" + "word, " * 500 for _ in range(9)), "last"]))
+    quoted = _quote_root(log)
+    assert quoted.endswith(" / last")
+    assert "first" not in quoted
+    assert len(quoted) < 700
 
 
 def test_a_server_that_is_not_ready_in_time_is_ended(model, tmp_path):

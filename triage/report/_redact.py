@@ -1,4 +1,4 @@
-"""Keeps what belongs to a person or a machine out of records: home, checkout and cache paths, host name, secrets."""
+"""Keeps what belongs to a person or a machine out of records: home, checkout and cache paths, host, secrets."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import sysconfig
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+
+import psutil
 
 import triage
 from triage.engine.cache import find_cache
@@ -29,7 +31,7 @@ def redact_text(text: str) -> str:
     >>> redact_text(f"{Path.home()}/models/e5 is no model.")
     '~/models/e5 is no model.'
     """
-    for pattern, name in _plan_patterns(tuple(sorted(_list_paths().items())), socket.gethostname()):
+    for pattern, name in _plan_patterns(tuple(sorted(_list_paths().items())), _list_host_words()):
         text = pattern.sub(rf"\g<1>{name}", text)  # no name holds a backslash
     for secret in _list_secrets(os.environ):
         text = text.replace(secret, "(not recorded)")
@@ -54,10 +56,22 @@ def _list_paths() -> dict[str, str]:
 
 
 @cache
-def _plan_patterns(paths: tuple[tuple[str, str], ...], host: str) -> list[tuple[re.Pattern[str], str]]:
-    longest_first = sorted(paths, key=lambda pair: -len(pair[0]))
-    words = [*longest_first, (host, "(host)")] if len(host) >= _HOST_CHARS and host != "localhost" else longest_first
+def _plan_patterns(
+    paths: tuple[tuple[str, str], ...], host_words: tuple[str, ...]
+) -> list[tuple[re.Pattern[str], str]]:
+    words = [*sorted(paths, key=lambda pair: -len(pair[0])), *((word, "(host)") for word in host_words)]
     return [(re.compile(f"{_BEFORE}{re.escape(word)}{_BEHIND}", re.MULTILINE), name) for word, name in words]
+
+
+@cache
+def _list_host_words() -> tuple[str, ...]:
+    """The host's name and addresses; vLLM logs the latter."""
+    addresses = [a.address for held in psutil.net_if_addrs().values() for a in held if a.family == socket.AF_INET]
+    return tuple(
+        word
+        for word in (socket.gethostname(), *addresses)
+        if len(word) >= _HOST_CHARS and word != "localhost" and not word.startswith("127.")
+    )
 
 
 def _list_secrets(environ: Mapping[str, str]) -> list[str]:
