@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ def make_words(count: int, *, seed: int = 0) -> list[str]:
 
 
 def make_texts(count: int, *, seed: int = 1) -> list[str]:
-    """Texts of 5 to 60 words, one in ten with a space at its end, as in the upstream case."""
+    """Sentences of 5 to 30 words, as frequent as words are (Zipf); one in ten ends in a space, as upstream's does."""
     chance = random.Random(seed)
-    words = make_words(2 * _PIECES)  # half of them are no single piece
-    texts = [" ".join(chance.choices(words, k=chance.randint(5, 60))) for _ in range(count)]
+    words = make_words(2 * _PIECES)  # the rarer half are no single pieces
+    weights = list(accumulate(1 / rank for rank in range(1, len(words) + 1)))
+    texts = [" ".join(chance.choices(words, cum_weights=weights, k=chance.randint(5, 30))) for _ in range(count)]
     return [f"{text} " if chance.random() < 0.1 else text for text in texts]
 
 

@@ -1,4 +1,4 @@
-"""An attribution encodes at most as often as there are stages squared, on short texts; the peer encodes all texts."""
+"""An attribution encodes at most as many shortened texts as there are stages squared."""
 
 import tempfile
 import time

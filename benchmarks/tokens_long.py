@@ -15,7 +15,7 @@ _CHARACTERS = 5_000_000
 
 def measure(*, runs: int = 3) -> Measurement:
     """The text is one line; the snapshots part near its beginning, so that nearly all of it has to be aligned."""
-    line = "  ".join(make_texts(30_000))[:_CHARACTERS]
+    line = "  ".join(make_texts(60_000))[:_CHARACTERS]
     bare, ratios = [], []
     with tempfile.TemporaryDirectory() as folder:
         paths = write_snapshots(Path(folder))

@@ -48,8 +48,7 @@ def convert_sentencepiece(path: Path) -> Path:
     """The ``tokenizer.json`` of a bare SentencePiece model, which adds no special tokens.
 
     It encodes as SentencePiece does, but for a combining character that follows white space or a ligature, which the
-    tokenizers library drops where a precompiled map is in use, and for a word right before or behind a user-defined
-    symbol.
+    tokenizers library drops where a precompiled map is in use, and for a word right beside a user-defined symbol.
 
     Raises `SnapshotError` for a file that is none, or whose kind (words, characters) has no counterpart.
     """
