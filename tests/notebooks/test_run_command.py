@@ -237,7 +237,7 @@ def test_a_read_only_folder_is_one_sentence(shelf, small_disk):
 
 @pytest.mark.parametrize(
     ("reference", "sentence"),
-    [("/no/such/folder", "is not a model folder"), ("tiny:e7", "No tiny checkpoint is called 'e7'")],
+    [("/no/such/folder", "/no/such/folder does not exist"), ("tiny:e7", "No tiny checkpoint is called 'e7'")],
 )
 def test_a_model_that_is_not_there_is_bad_input(tmp_path, reference, sentence):
     ended = triage("run", "e5-token-count", "--out", tmp_path, "-p", f"snapshot_a={reference}")
