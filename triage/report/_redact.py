@@ -20,8 +20,9 @@ from triage.result import Result
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 _SECRET_CHARS = 8  # a shorter value is a switch or a number, and its text stands everywhere
 _HOST_CHARS = 4  # likewise
-# What may stand before a path: no character that a path or base64 goes on with, but a terminal's colour may.
-_BEFORE = r"(^|[^\w+=./~-]|(?:\x1b|\\u001b)\[[\d;]*m)"
+# What may stand before a short word: no character that a path or base64 goes on with, but a terminal's colour may.
+# A path of several folders needs none: two processes that write at once put it right behind another word.
+_BEFORE = r"(^|[^\w+./~-]|(?:\x1b|\\u001b)\[[\d;]*m)"
 _BEHIND = r"(?![\w.+=-])"
 
 
@@ -60,7 +61,10 @@ def _plan_patterns(
     paths: tuple[tuple[str, str], ...], host_words: tuple[str, ...]
 ) -> list[tuple[re.Pattern[str], str]]:
     words = [*sorted(paths, key=lambda pair: -len(pair[0])), *((word, "(host)") for word in host_words)]
-    return [(re.compile(f"{_BEFORE}{re.escape(word)}{_BEHIND}", re.MULTILINE), name) for word, name in words]
+    return [
+        (re.compile(f"{'()' if word.count('/') > 1 else _BEFORE}{re.escape(word)}{_BEHIND}", re.MULTILINE), name)
+        for word, name in words
+    ]
 
 
 @cache
