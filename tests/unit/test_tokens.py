@@ -105,6 +105,18 @@ def test_equal_counts_of_different_tokens_say_so():
     assert result.cause.endswith("Their tokens differ all the same, in the document.")
 
 
+def test_a_drift_that_the_server_evens_out_is_told():
+    result = classify(drift=0, alone=1)
+    assert result.verdict is Verdict.NOT_REPRODUCED
+    assert "the server's accounting evens that out" in result.cause
+
+
+@pytest.mark.parametrize(("query", "repeat"), [("a", 0), ("a", -1), ("", 3)])
+def test_texts_that_would_be_empty_are_refused(query, repeat):
+    with pytest.raises(InputError, match="would be empty"):
+        tokens.make_texts(query=query, document="b", repeat=repeat)
+
+
 def test_a_text_whose_count_does_not_move_carries_no_drift():
     a, b = make_snapshot("A"), make_snapshot("B", keep_spaces=False)
     comparisons = tokens.compare_named(a, b, {"query": "a b", "document": "a b"})

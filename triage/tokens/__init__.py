@@ -29,6 +29,7 @@ from triage.tokens._proposal import propose_lines
 from triage.tokens._rerank import (
     Truncation,
     list_truncations,
+    make_texts,
     measure_rerank,
     plot_counts,
     predict_rerank,
@@ -75,6 +76,7 @@ __all__ = [
     "list_strict_requests",
     "list_truncations",
     "locate_drift",
+    "make_texts",
     "measure_rerank",
     "measure_texts",
     "plant_regressions",

@@ -88,7 +88,8 @@ def _judge(
     if not any(drift.values()):
         apart = [name for name, comparison in comparisons.items() if comparison.first_divergence]
         tokens = f" Their tokens differ all the same, in the {' and the '.join(apart)}." if apart else ""
-        return Verdict.NOT_REPRODUCED, f"{a} and {b} are counted alike in all {len(requests)} requests.{tokens}"
+        alike = f"{a} and {b} are counted alike in all {len(requests)} requests."
+        return Verdict.NOT_REPRODUCED, alike + tokens + _describe_hidden(predicted, a, b)
     if any(set(predicted.get(name, {})) != set(requests) for name in served):
         return Verdict.INCONCLUSIVE, "The served counts drift; without both tokenizers nothing says why."
     moved = separate_causes(served[b], served[a], predicted_before=predicted[b], predicted_after=predicted[a])
@@ -104,6 +105,17 @@ def _judge(
     carriers = "; ".join(_describe_carrier(name, parting[name], a, b) for name in parting)
     drifting = [request for request in requests if drift[request]]
     return Verdict.REPRODUCED, f"{carriers}. The count differs where that reaches the model: {', '.join(drifting)}."
+
+
+def _describe_hidden(predicted: Mapping[str, Mapping[str, int]], a: str, b: str) -> str:
+    """A drift of the tokenizers that the served counts do not show."""
+    if a not in predicted or b not in predicted:
+        return ""
+    hidden = {
+        r: predicted[a][r] - predicted[b].get(r, 0) for r in predicted[a] if predicted[a][r] != predicted[b].get(r)
+    }
+    told = ", ".join(f"{drift:+d} with {request}" for request, drift in hidden.items())
+    return f" The tokenizers alone drift by {told}; the server's accounting evens that out." if hidden else ""
 
 
 def _describe_carrier(name: str, comparison: TextComparison, a: str, b: str) -> str:

@@ -31,6 +31,23 @@ class Truncation:
         return tuple(name for name, limit in limits.items() if limit is None)
 
 
+def make_texts(*, query: str, document: str, repeat: int) -> dict[str, str]:
+    """The two texts of the requests: each sentence ``repeat`` times, as the upstream test makes them.
+
+    Raises `InputError` where a text would be empty: nothing drifts in no text.
+
+    >>> make_texts(query="Who?", document="Me. ", repeat=2)
+    {'query': 'Who?Who?', 'document': 'Me. Me. '}
+    """
+    texts = {"query": query * repeat, "document": document * repeat}
+    if empty := [name for name, text in texts.items() if not text]:
+        raise InputError(
+            f"The {' and the '.join(empty)} would be empty with repeat={repeat}.",
+            hint="Give sentences that are not empty, and repeat them at least once.",
+        )
+    return texts
+
+
 def list_truncations(limit: int) -> tuple[Truncation, ...]:
     """The four requests of the upstream test, in its order.
 
