@@ -30,6 +30,14 @@ def make_texts(count: int, *, seed: int = 1) -> list[str]:
     return [f"{text} " if chance.random() < 0.1 else text for text in texts]
 
 
+def make_sentences(count: int, *, seed: int = 2) -> list[str]:
+    """Sentences of 3 to 15 words of the upstream case, one in ten with its trailing space."""
+    chance = random.Random(seed)
+    words = ["What", "The", "the", "capital", "of", "France", "is", "Paris", "Berlin", "Germany", "and", "it", "a"]
+    texts = [" ".join(chance.choices(words, k=chance.randint(3, 15))) for _ in range(count)]
+    return [f"{text} " if chance.random() < 0.1 else text for text in texts]
+
+
 def write_snapshots(folder: Path) -> tuple[Path, Path]:
     """Two model folders that share a Unigram vocabulary and differ in the pre-tokenizer, as real snapshots do."""
     metaspace = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}

@@ -56,6 +56,9 @@ def align(a: Side, b: Side) -> list[Gap]:
     start = _count_common(a, b, 0, 0)
     if start == len(a.ids) == len(b.ids):
         return []
+    back = _count_common_end(a, b, start)
+    if start + back == min(len(a.ids), len(b.ids)):  # one side has a few tokens more in one place: the usual case
+        return [Gap(start, len(a.ids) - back, start, len(b.ids) - back)]
     paired_a, paired_b = _pair(a, b, start)
     at_a = np.concatenate([np.arange(start), paired_a, [len(a.ids)]])
     at_b = np.concatenate([np.arange(start), paired_b, [len(b.ids)]])
@@ -102,6 +105,19 @@ def _count_common(a: Side, b: Side, at_a: int, at_b: int) -> int:
     if ours == theirs:
         return length
     return next(i for i, (x, y) in enumerate(zip(ours, theirs, strict=True)) if x != y)
+
+
+def _count_common_end(a: Side, b: Side, start: int) -> int:
+    """How many tokens from the end on are the same and end at the same character, not counting those before start."""
+    length = min(len(a.ids), len(b.ids)) - start
+    if not length:
+        return 0
+    placed = (a.ends[-length:] == b.ends[-length:]) | (a.special[-length:] & b.special[-length:])
+    apart = np.flatnonzero(
+        ~placed | (a.ids[-length:] != b.ids[-length:]) | (a.special[-length:] != b.special[-length:])
+    )
+    back = length - 1 - int(apart[-1]) if len(apart) else length
+    return back if a.tokens[len(a.tokens) - back :] == b.tokens[len(b.tokens) - back :] else 0
 
 
 def _pair(a: Side, b: Side, start: int) -> tuple[_Numbers, _Numbers]:
@@ -193,8 +209,8 @@ def _group(side: Side, part: slice) -> tuple[_Numbers, _Numbers, _Numbers]:
     A special token in the middle of a text has no offsets: it goes with the token before it.
     """
     ends = np.maximum.accumulate(np.where(side.special[part], 0, side.ends[part]))
-    firsts = np.flatnonzero(np.r_[True, ends[1:] != ends[:-1]][: len(ends)])
-    sizes = np.diff(np.r_[firsts, len(ends)])
+    firsts = np.flatnonzero(np.diff(ends, prepend=-1))
+    sizes = np.diff(firsts, append=len(ends))
     return firsts + part.start, sizes, ends[firsts]
 
 
