@@ -35,8 +35,9 @@ $(STAMP): pyproject.toml Makefile
 report: setup
 	$(BIN)/triage run --out reports
 
+# Two files at a time, the slow engine tests first; tests of one file share their servers.
 test: setup
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-fast: setup
 	$(BIN)/python -m pytest -m 'not engine' $(PYTEST_ARGS)
