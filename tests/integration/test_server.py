@@ -82,12 +82,16 @@ def test_a_server_that_dies_while_starting_is_quoted_and_leaves_nothing(model):
 
 
 def test_a_server_whose_guard_is_killed_is_not_waited_for(model):
+    before = set(descendants())  # the guards of the servers that the session shares among them
+
+    def find_guards() -> list[psutil.Process]:
+        return [child for child in descendants() if child not in before and "_guard.py" in " ".join(child.cmdline())]
+
     def kill_guard() -> None:
-        while not (guards := [child for child in descendants() if "_guard.py" in " ".join(child.cmdline())]):
+        while not (guards := find_guards()):
             time.sleep(0.05)
         guards[0].kill()
 
-    before = set(descendants())
     threading.Thread(target=kill_guard, daemon=True).start()
     with pytest.raises(EngineError, match="was killed with its guard while it started"):
         start_server(model, args=ARGS, ready_timeout_s=60)
