@@ -19,7 +19,8 @@ from triage.checkpoints._compare import (
     fold_layers,
 )
 from triage.checkpoints._confirm import EngineStart, start_engine
-from triage.checkpoints._headers import read_checkpoint
+from triage.checkpoints._headers import Headers, read_checkpoint, read_headers
+from triage.checkpoints._layout import find_checkpoint
 from triage.checkpoints._plot import Branch, grow_tree, plot_keys
 from triage.checkpoints._tables import (
     summarize_layouts,
@@ -28,23 +29,28 @@ from triage.checkpoints._tables import (
     tabulate_start,
     tabulate_trace,
 )
+from triage.checkpoints._tensor import Tensor
 
 __all__ = [
     "Branch",
     "EngineStart",
+    "Headers",
     "KeyDiff",
     "KeyStatus",
     "Mismatch",
     "ModelDiff",
+    "Tensor",
     "classify_checkpoint_keys",
     "compare_keys",
     "compare_with_model",
     "explain_end",
     "explain_key",
+    "find_checkpoint",
     "fold_layers",
     "grow_tree",
     "plot_keys",
     "read_checkpoint",
+    "read_headers",
     "start_engine",
     "summarize_layouts",
     "tabulate_misfits",
