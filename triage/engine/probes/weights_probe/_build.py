@@ -1,5 +1,6 @@
 """Builds the class that vLLM would serve a model with, on the meta device."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,9 @@ from ._load import Load
 
 # What building says of a model or a pair of versions that does not fit, beside bugs of triage's own.
 BUILD_ERRORS = (ImportError, OSError, ValueError, LookupError, RuntimeError, AttributeError, TypeError, AssertionError)
+
+_ABSENT_OPERATOR = re.compile(r"'_OpNamespace' '(\w+)' object has no attribute '(\w+)'")
+_MAX_STAND_INS = 50
 
 
 class CannotBuildError(Exception):
@@ -133,7 +137,7 @@ def _build_through_vllm(folder: str, model_impl: str, reason: str | None = None)
         _join_alone()
         config.device_config.device = torch.device("meta")
         with set_default_torch_dtype(asked.dtype), torch.device("meta"):
-            model = initialize_model(config)
+            model = _initialize(initialize_model, config)
     return Built(
         model=model,
         load=model.load_weights,
@@ -144,6 +148,28 @@ def _build_through_vllm(folder: str, model_impl: str, reason: str | None = None)
         quantized=asked.quantization is not None,
         aliases=_read_aliases(model),
     )
+
+
+def _initialize(initialize_model: Any, config: Any) -> torch.nn.Module:
+    """vLLM's own construction. The compiled operators that a layer only names are stood in for where they are absent.
+
+    A historical version's compiled part does not load beside today's torch, and nothing is ever computed here.
+    """
+    for _ in range(_MAX_STAND_INS):
+        try:
+            model: torch.nn.Module = initialize_model(config)
+        except AttributeError as error:
+            if (absent := _ABSENT_OPERATOR.search(str(error))) is None:
+                raise
+            setattr(getattr(torch.ops, absent[1]), absent[2], _refuse_to_compute)
+            config.compilation_config.static_forward_context.clear()  # the layers that the first attempt signed up
+        else:
+            return model
+    raise RuntimeError(f"more than {_MAX_STAND_INS} compiled operators are absent")
+
+
+def _refuse_to_compute(*_: Any, **__: Any) -> Any:
+    raise RuntimeError("this operator is compiled, and the compiled part is not loaded")
 
 
 def _explain_choice(asked: Any, model_impl: str, *, native: bool) -> str:
