@@ -22,7 +22,7 @@ from triage.engine.weights import (
     WeightRequest,
     map_many_weights,
 )
-from triage.errors import EngineError
+from triage.errors import EngineError, InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -209,6 +209,18 @@ def compare_with_model(
     if isinstance(answer, EngineError):
         raise answer
     return ModelDiff(diff=sort_ends(request, answer), weights=answer)
+
+
+def read_model_impl(text: str) -> ModelImpl:
+    """The implementation of this name. Raises `InputError`.
+
+    >>> read_model_impl("vllm").value
+    'vllm'
+    """
+    try:
+        return ModelImpl(text)
+    except ValueError:
+        raise InputError(f"--model-impl does not know {text!r}.", hint=f"Say {', '.join(ModelImpl)}.") from None
 
 
 def request_weights(

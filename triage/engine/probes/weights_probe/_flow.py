@@ -22,7 +22,7 @@ class Write:
     elements: int
 
 
-class Flow(TorchDispatchMode):
+class Flow(TorchDispatchMode):  # type: ignore[misc]
     """While active, notes which checkpoint tensors are copied into which part of which parameter.
 
     A tensor is known by its storage: views share it, and what an operation makes of a tensor inherits its keys. So a

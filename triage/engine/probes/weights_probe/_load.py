@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ._flow import Flow
-from ._watch import Note, Watch, find_gap, get_map_name, list_rules
+from ._watch import Note, Watch, find_gap, list_rules
 
 # The ways in which loaders say that a weight does not fit.
 LOAD_ERRORS = (ValueError, AssertionError, LookupError, RuntimeError, AttributeError, TypeError)
@@ -45,7 +45,6 @@ class Outcome:
     fates: dict[str, tuple[str, str | None, tuple[int, ...] | None]] = field(default_factory=dict)
     loaded: set[str] = field(default_factory=set)
     error: str | None = None
-    complained: bool = False
 
 
 @dataclass
@@ -69,9 +68,13 @@ def load_all(load: Load, tensors: Sequence[Tensor], flow: Flow, names: Names) ->
     pending = list(shapes)
     failures: dict[tuple[str, str], int] = {}
     errors = 0
+
+    def attempt(keys: Sequence[str]) -> BaseException | None:
+        return _try(load, keys, shapes, flow, outcome)
+
     with _note_names(flow, names):
         while pending:
-            error = _try(load, pending, shapes, flow, outcome)
+            error = attempt(pending)
             if error is None:
                 break
             if outcome.error is None:
@@ -81,7 +84,7 @@ def load_all(load: Load, tensors: Sequence[Tensor], flow: Flow, names: Names) ->
             fed, lag = list(flow.fed), flow.max_lag
             culprit = fed[-1]
             if len(pending) > 1:
-                culprit, error = _find_culprit(load, fed, shapes, flow, outcome, error)
+                culprit, error = _find_culprit(attempt, fed, error)
             outcome.fates[culprit] = _judge(culprit, error, flow, names)
             unread = [] if lag <= 1 and culprit == fed[-1] else [key for key in fed if key not in flow.reached]
             pending = [key for key in [*unread, *pending[len(fed) :]] if key not in outcome.fates]
@@ -119,21 +122,16 @@ def _try(
 
 
 def _find_culprit(
-    load: Load,
-    fed: Sequence[str],
-    shapes: Mapping[str, tuple[str, list[int]]],
-    flow: Flow,
-    outcome: Outcome,
-    error: BaseException,
+    attempt: Callable[[Sequence[str]], BaseException | None], fed: Sequence[str], error: BaseException
 ) -> tuple[str, BaseException]:
     """The key that the loader stumbled over: the last that it asked for, if it stumbles over that one alone too."""
-    alone = _try(load, fed[-1:], shapes, flow, outcome)
+    alone = attempt(fed[-1:])
     if alone is not None:
         return fed[-1], alone
     low, high = 0, len(fed)  # it takes the first `low` keys, and refuses the first `high`
     while high - low > 1:
         middle = (low + high) // 2
-        found = _try(load, fed[:middle], shapes, flow, outcome)
+        found = attempt(fed[:middle])
         if found is None:
             low = middle
         else:
@@ -141,9 +139,7 @@ def _find_culprit(
     return fed[high - 1], error
 
 
-def _judge(
-    key: str, error: BaseException, flow: Flow, names: Names
-) -> tuple[str, str | None, tuple[int, ...] | None]:
+def _judge(key: str, error: BaseException, flow: Flow, names: Names) -> tuple[str, str | None, tuple[int, ...] | None]:
     """Mismatched where the error was raised while the tensor was being put into a parameter, else unexpected."""
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
         if frame.f_code.co_name in {"_load_param", "_load_module"}:
@@ -263,6 +259,3 @@ def describe_last_step(before: str | None, after: str | None, loader: str) -> No
         "after": after,
         "dropped": after is None,
     }
-
-
-__all__ = ["LOAD_ERRORS", "Names", "NeedsDataError", "Outcome", "describe_last_step", "get_map_name", "load_all"]

@@ -40,7 +40,7 @@ def find_missing(
         if filled or len(keys) > 1:
             for key, region in keys.items():
                 missing[key] = list(region[1])
-        if not keys and name not in aimed or not (filled or len(keys) > 1):
+        if (not keys and name not in aimed) or not (filled or len(keys) > 1):
             missing[name] = list(shape)
     return missing, partial
 

@@ -47,7 +47,9 @@ def map_and_watch(
         begin = stop + 1
         key = keys[stop]
         traced_name, notes = watch.trace(key)
-        gap = find_gap(key, names[stop], notes) if traced_name == names[stop] else f"watched, it maps to {traced_name!r}"
+        gap = (
+            find_gap(key, names[stop], notes) if traced_name == names[stop] else f"watched, it maps to {traced_name!r}"
+        )
         if gap:
             gaps[key] = gap
         if key in wanted:
