@@ -17,10 +17,12 @@ from triage.checkpoints._compare import (
     explain_end,
     explain_key,
     fold_layers,
+    read_model_impl,
 )
 from triage.checkpoints._confirm import EngineStart, start_engine
 from triage.checkpoints._headers import Headers, read_checkpoint, read_headers
 from triage.checkpoints._layout import find_checkpoint
+from triage.checkpoints._matrix import Matrix, MatrixRow, compare_versions
 from triage.checkpoints._plot import Branch, grow_tree, plot_keys
 from triage.checkpoints._tables import (
     summarize_layouts,
@@ -30,6 +32,7 @@ from triage.checkpoints._tables import (
     tabulate_trace,
 )
 from triage.checkpoints._tensor import Tensor
+from triage.engine.weights import ModelImpl
 
 __all__ = [
     "Branch",
@@ -37,11 +40,15 @@ __all__ = [
     "Headers",
     "KeyDiff",
     "KeyStatus",
+    "Matrix",
+    "MatrixRow",
     "Mismatch",
     "ModelDiff",
+    "ModelImpl",
     "Tensor",
     "classify_checkpoint_keys",
     "compare_keys",
+    "compare_versions",
     "compare_with_model",
     "explain_end",
     "explain_key",
@@ -51,6 +58,7 @@ __all__ = [
     "plot_keys",
     "read_checkpoint",
     "read_headers",
+    "read_model_impl",
     "start_engine",
     "summarize_layouts",
     "tabulate_misfits",
