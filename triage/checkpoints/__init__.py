@@ -20,7 +20,9 @@ from triage.checkpoints._compare import (
 )
 from triage.checkpoints._confirm import EngineStart, start_engine
 from triage.checkpoints._headers import read_checkpoint
+from triage.checkpoints._infer import Inference, SuggestedRule, infer_rules, suggest_rules
 from triage.checkpoints._plot import Branch, grow_tree, plot_keys
+from triage.checkpoints._rules import apply_rules, check_rules, parse_rule
 from triage.checkpoints._tables import (
     summarize_layouts,
     tabulate_misfits,
@@ -32,10 +34,14 @@ from triage.checkpoints._tables import (
 __all__ = [
     "Branch",
     "EngineStart",
+    "Inference",
     "KeyDiff",
     "KeyStatus",
     "Mismatch",
     "ModelDiff",
+    "SuggestedRule",
+    "apply_rules",
+    "check_rules",
     "classify_checkpoint_keys",
     "compare_keys",
     "compare_with_model",
@@ -43,9 +49,12 @@ __all__ = [
     "explain_key",
     "fold_layers",
     "grow_tree",
+    "infer_rules",
+    "parse_rule",
     "plot_keys",
     "read_checkpoint",
     "start_engine",
+    "suggest_rules",
     "summarize_layouts",
     "tabulate_misfits",
     "tabulate_pairs",
