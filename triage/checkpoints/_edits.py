@@ -85,11 +85,11 @@ def find_edits(unexpected: list[Kind], missing: list[Kind]) -> list[Edit]:
 
 
 def _count_shared(first: Parts, second: Parts) -> int:
-    head, tail = _measure(first, second)
+    head, tail = measure_overlap(first, second)
     return 4 * (head + tail) + sum((Counter(first) & Counter(second)).values())
 
 
-def _measure(first: Parts, second: Parts) -> tuple[int, int]:
+def measure_overlap(first: Parts, second: Parts) -> tuple[int, int]:
     """How many parts both begin with, and how many of the rest both end with."""
     shortest = min(len(first), len(second))
     head = next((i for i in range(shortest) if first[i] != second[i]), shortest)
@@ -100,7 +100,21 @@ def _measure(first: Parts, second: Parts) -> tuple[int, int]:
 def _align(kind: Kind, target: Kind) -> Iterator[tuple[Parts, Parts, Site, int]]:
     """(old, new, where, how many names it pairs) for each change that leads from one kind to the other."""
     first, second = kind.parts, target.parts
-    head, tail = _measure(first, second)
+    head, tail = measure_overlap(first, second)
+    while True:
+        yield from _pair(kind, target, head, tail)
+        # What comes or goes beside its like has several places: `a.a.b` may come of `a.b` by either `a`.
+        longer, more = (
+            (first, head + tail == len(second)) if len(first) > len(second) else (second, head + tail == len(first))
+        )
+        if not more or not head or longer[head - 1] != longer[len(longer) - tail - 1]:
+            return
+        head, tail = head - 1, tail + 1
+
+
+def _pair(kind: Kind, target: Kind, head: int, tail: int) -> Iterator[tuple[Parts, Parts, Site, int]]:
+    """The changes between the first ``head`` and the last ``tail`` parts."""
+    first, second = kind.parts, target.parts
     old, new = first[head : len(first) - tail], second[head : len(second) - tail]
     before, after = first[:head], first[len(first) - tail :]
     start, stars_old, stars_new = before.count(STAR), old.count(STAR), new.count(STAR)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from functools import cached_property
+from itertools import islice
 
-from triage.checkpoints._edits import Edit, Shape, find_edits, fold_names
-from triage.checkpoints._patterns import Candidate, write_candidates
+from triage.checkpoints._edits import Edit, Shape, find_edits, fold_names, measure_overlap
+from triage.checkpoints._patterns import Candidate, Parts, write_candidates
 from triage.engine.weights import Rule, RuleKind
 
 _MOST_RULES = 64
-_MOST_RIVALS = 12
+_RATED = 12  # pairs that are looked at to say how alike the names of a rule are
+_SAME_INITIAL = 0.2  # `q_proj` is more like `query` than `k_proj` is
+_ALIKE = 0.35  # below, two texts share letters by chance
+_MARGIN = 0.1  # by which the better of two must be better
 _SHOWN = 3
 
 
@@ -97,18 +102,28 @@ def infer_rules(
 
 @dataclass
 class _Found:
-    """A rule that was found, what it pairs, and whether it goes before those found earlier."""
+    """A rule that was found, what it pairs, whether it goes before those found earlier, and what else it touches."""
 
     candidate: Candidate
     pairs: dict[str, str]
     first: bool
+    strays: int
     note: str = ""
-    score: tuple[float, ...] = ()
 
-    def __post_init__(self) -> None:
-        self.score = (-len(self.pairs), -_rate(self.pairs), self.candidate.width, len(self.candidate.pattern))
+    @cached_property
+    def likeness(self) -> float:
+        """How alike the names of its pairs are."""
+        return _rate(self.pairs)
 
     @property
+    def score(self) -> tuple[float, ...]:
+        """The better rule has the smaller one: it pairs more, stands alone, has likelier pairs, is narrower."""
+        bare = not self.candidate.needle  # it matches whatever comes: then it should say what may come
+        strays = self.strays if bare else 0
+        width, length = self.candidate.width, len(self.candidate.pattern)
+        return -len(self.pairs), not self.alone, -self.likeness, strays, width, length
+
+    @cached_property
     def alone(self) -> bool:
         """Whether the rule fixes its keys without any other."""
         return all(self.candidate.rename(key) == name for key, name in self.pairs.items())
@@ -139,7 +154,7 @@ class _Search:
             return False
         chosen = best[0]
         rivals = [other for other in best[1:] if _contradict(chosen.pairs, other.pairs)]
-        if equal := [other.pairs for other in rivals if abs(other.score[1] - chosen.score[1]) < 1e-9]:
+        if equal := [other.pairs for other in rivals if other.likeness > chosen.likeness - _MARGIN]:
             self._set_aside([chosen.pairs, *equal])
             return True
         for key, name in chosen.pairs.items():
@@ -156,16 +171,20 @@ class _Search:
 
     def _find_best(self) -> list[_Found]:
         """The rules that fix most, the most fitting first."""
-        edits = find_edits(fold_names(self._left), fold_names(self._wanted))
+        wanted = fold_names(self._wanted)
+        offers = _offer(find_edits(fold_names(self._left), wanted))
+        renamed = {self._pass_on(key): shape for key, shape in self._left.items()} if self._found else {}
+        if renamed.keys() != self._left.keys() and len(renamed) == len(self._left):
+            offers = _rank([*offers, *_offer(find_edits(fold_names(renamed), wanted))])
         best: list[_Found] = []
         most = 1
-        for bound, candidate in _offer(edits):
+        for bound, candidate in offers:
             if bound < most:
                 break
-            found = self._try(candidate)
-            if found and len(found.pairs) >= most:
-                most = len(found.pairs)
-                best.append(found)
+            for found in self._try(candidate):
+                if len(found.pairs) >= most:
+                    most = len(found.pairs)
+                    best.append(found)
         best = [found for found in best if len(found.pairs) == most]
         return sorted(best, key=lambda found: (found.score, found.candidate.pattern, found.candidate.replacement))
 
@@ -175,40 +194,37 @@ class _Search:
             self._ambiguous[key] = tuple(sorted({pairs[key] for pairs in rivals if key in pairs}))
             del self._left[key]
 
-    def _try(self, candidate: Candidate) -> _Found | None:
-        """What the rule fixes before all others or else after them; None where it touches what it must not."""
+    def _try(self, candidate: Candidate) -> Iterator[_Found]:
+        """The rule before all others, else after them; nothing where it touches what it must not."""
         if any(candidate.rename(name) != name for name in self._known):
-            return None
+            return
         for first in (True, False) if self._found else (True,):
-            pairs = self._measure(candidate, first=first)
-            if pairs:
-                return _Found(candidate, pairs, first=first)
-        return None
+            found = self._measure(candidate, first=first)
+            if found and found.pairs:
+                yield found
+                return
 
-    def _measure(self, candidate: Candidate, *, first: bool) -> dict[str, str] | None:
-        """{key: missing name} of all that the rule fixes beside those that were found, or None."""
+    def _measure(self, candidate: Candidate, *, first: bool) -> _Found | None:
+        """What the rule fixes beside what those that were found do, or None where it harms."""
         pairs: dict[str, str] = {}
+        strays = 0
         for key, shape in self._unexpected.items():
+            before = key if first else self._pass_on(key)
+            name = candidate.rename(before)
+            if name == before:
+                continue
             if first:
-                changed = candidate.rename(key)
-                if changed == key:
-                    continue
-                name = self._pass_on(changed)
-            else:
-                before = self._pass_on(key)
-                name = candidate.rename(before)
-                if name == before:
-                    continue
+                name = self._pass_on(name)
             if key in self._homes:
                 if name != self._homes[key]:
                     return None
-            elif name in self._reached or key in self._ambiguous:
+            elif name in self._reached or key in self._ambiguous or self._wanted.get(name, shape) != shape:
                 return None
             elif name in self._wanted:
-                if self._wanted[name] != shape:
-                    return None
                 pairs[key] = name
-        return pairs if len(set(pairs.values())) == len(pairs) else None
+            else:
+                strays += 1
+        return _Found(candidate, pairs, first, strays) if len(set(pairs.values())) == len(pairs) else None
 
     def _pass_on(self, name: str) -> str:
         """The name after the rules that were found before."""
@@ -247,7 +263,11 @@ def _offer(edits: Sequence[Edit]) -> list[tuple[int, Candidate]]:
                 identity = (candidate.pattern, candidate.replacement)
                 if identity not in offers or offers[identity][0] < weight:
                     offers[identity] = (weight, candidate)
-    return sorted(offers.values(), key=lambda o: (-o[0], o[1].width, o[1].pattern, o[1].replacement))
+    return _rank(offers.values())
+
+
+def _rank(offers: Iterable[tuple[int, Candidate]]) -> list[tuple[int, Candidate]]:
+    return sorted(offers, key=lambda offer: (-offer[0], offer[1].width, offer[1].pattern, offer[1].replacement))
 
 
 def _contradict(first: Mapping[str, str], second: Mapping[str, str]) -> bool:
@@ -257,13 +277,13 @@ def _contradict(first: Mapping[str, str], second: Mapping[str, str]) -> bool:
 
 
 def _rate(pairs: Mapping[str, str]) -> float:
-    """How alike the names of the pairs are, 0 to 1; a shared first letter of the first change counts."""
-    rated = [_compare(key, name) for key, name in list(pairs.items())[:_MOST_RIVALS]]
+    """How alike the names of the pairs are: the share of parts that stay, and how alike the text is that changes."""
+    rated = [_compare(tuple(key.split(".")), tuple(name.split("."))) for key, name in islice(pairs.items(), _RATED)]
     return sum(rated) / len(rated)
 
 
-def _compare(key: str, name: str) -> float:
-    ratio = SequenceMatcher(None, key, name, autojunk=False).ratio()
-    first, second = key.split("."), name.split(".")
-    changed = next(((a, b) for a, b in zip(first, second, strict=False) if a != b), ("", ""))
-    return ratio + (0.2 if changed[0][:1] == changed[1][:1] != "" else 0.0)
+def _compare(key: Parts, name: Parts) -> float:
+    head, tail = measure_overlap(key, name)
+    old, new = ".".join(key[head : len(key) - tail]), ".".join(name[head : len(name) - tail])
+    alike = SequenceMatcher(None, old, new, autojunk=False).ratio() + _SAME_INITIAL * (old[:1] == new[:1] != "")
+    return (head + tail) / max(len(key), len(name)) + (alike if alike >= _ALIKE else 0.0)
