@@ -16,6 +16,7 @@ _MOST_RULES = 64
 _RATED = 12  # pairs that are looked at to say how alike the names of a rule are
 _SAME_INITIAL = 0.2  # `q_proj` is more like `query` than `k_proj` is
 _ALIKE = 0.35  # below, two texts share letters by chance
+_ADDED = 0.5  # how alike two names are that differ by an added module
 _MARGIN = 0.1  # by which the better of two must be better
 _SHOWN = 3
 
@@ -118,7 +119,7 @@ class _Found:
     @property
     def score(self) -> tuple[float, ...]:
         """The better rule has the smaller one: it pairs more, stands alone, has likelier pairs, is narrower."""
-        bare = not self.candidate.needle  # it matches whatever comes: then it should say what may come
+        bare = self.candidate.bare  # it matches whatever comes: then it should say what may come
         strays = self.strays if bare else 0
         width, length = self.candidate.width, len(self.candidate.pattern)
         return -len(self.pairs), not self.alone, -self.likeness, strays, width, length
@@ -285,5 +286,8 @@ def _rate(pairs: Mapping[str, str]) -> float:
 def _compare(key: Parts, name: Parts) -> float:
     head, tail = measure_overlap(key, name)
     old, new = ".".join(key[head : len(key) - tail]), ".".join(name[head : len(name) - tail])
-    alike = SequenceMatcher(None, old, new, autojunk=False).ratio() + _SAME_INITIAL * (old[:1] == new[:1] != "")
-    return (head + tail) / max(len(key), len(name)) + (alike if alike >= _ALIKE else 0.0)
+    kept = 2 * (head + tail) / (len(key) + len(name))
+    if not (old and new):
+        return kept + _ADDED
+    alike = SequenceMatcher(None, old, new, autojunk=False).ratio() + _SAME_INITIAL * (old[0] == new[0])
+    return kept + (alike if alike >= _ALIKE else 0.0)

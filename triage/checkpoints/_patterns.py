@@ -23,6 +23,11 @@ class Candidate:
     width: int
     needle: str = ""  # text that every name holds that the pattern matches
 
+    @property
+    def bare(self) -> bool:
+        """Whether the pattern names no part at all."""
+        return not self.needle and "(?=" not in self.pattern
+
     @cached_property
     def compiled(self) -> Any:
         """The compiled pattern."""
@@ -166,7 +171,8 @@ def _find_common(paths: list[Parts]) -> Parts:
 
 
 def _escape(text: str) -> str:
-    return str(regex.escape(text, special_only=True))
+    escaped: str = regex.escape(text, special_only=True)
+    return escaped
 
 
 def _template(text: str) -> str:
