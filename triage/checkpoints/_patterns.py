@@ -143,7 +143,7 @@ def _write_new(new: Parts, leaf: bool, groups: int) -> str:
 
 def _protect(replacement: str) -> str:
     """A digit right after a reference to a group would be read as part of it."""
-    return regex.sub(r"(?<!\\)((?:\\\\)*)\\(\d)(?=\d)", r"\1\\g<\2>", replacement)
+    return str(regex.sub(r"(?<!\\)((?:\\\\)*)\\(\d)(?=\d)", r"\1\\g<\2>", replacement))
 
 
 def _write_number(values: list[str], *, exact: bool) -> str:
@@ -171,8 +171,7 @@ def _find_common(paths: list[Parts]) -> Parts:
 
 
 def _escape(text: str) -> str:
-    escaped: str = regex.escape(text, special_only=True)
-    return escaped
+    return str(regex.escape(text, special_only=True))
 
 
 def _template(text: str) -> str:
