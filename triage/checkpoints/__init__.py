@@ -20,8 +20,17 @@ from triage.checkpoints._compare import (
 )
 from triage.checkpoints._confirm import EngineStart, start_engine
 from triage.checkpoints._headers import read_checkpoint
+from triage.checkpoints._impact import (
+    Effect,
+    compare_positions,
+    describe_dispute,
+    judge_outcomes,
+    tabulate_impact,
+    try_rules,
+)
 from triage.checkpoints._infer import Inference, SuggestedRule, infer_rules, suggest_rules
 from triage.checkpoints._plot import Branch, grow_tree, plot_keys
+from triage.checkpoints._proposal import Place, Proposal, propose_patch
 from triage.checkpoints._rules import apply_rules, check_rules, parse_rule
 from triage.checkpoints._tables import (
     summarize_layouts,
@@ -33,31 +42,40 @@ from triage.checkpoints._tables import (
 
 __all__ = [
     "Branch",
+    "Effect",
     "EngineStart",
     "Inference",
     "KeyDiff",
     "KeyStatus",
     "Mismatch",
     "ModelDiff",
+    "Place",
+    "Proposal",
     "SuggestedRule",
     "apply_rules",
     "check_rules",
     "classify_checkpoint_keys",
     "compare_keys",
+    "compare_positions",
     "compare_with_model",
+    "describe_dispute",
     "explain_end",
     "explain_key",
     "fold_layers",
     "grow_tree",
     "infer_rules",
+    "judge_outcomes",
     "parse_rule",
     "plot_keys",
+    "propose_patch",
     "read_checkpoint",
     "start_engine",
     "suggest_rules",
     "summarize_layouts",
+    "tabulate_impact",
     "tabulate_misfits",
     "tabulate_pairs",
     "tabulate_start",
     "tabulate_trace",
+    "try_rules",
 ]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -233,3 +235,23 @@ def _read_row(row: Mapping[str, Any]) -> list[Outcome]:
                 )
             )
     return outcomes
+
+
+def find_native_file(model_class: str, versions: VersionPair) -> str | None:
+    """The file of vLLM that defines its own class for an architecture, by its registry; None where it has none.
+
+    The registry is read as text: importing it takes seconds and settles settings. Upstream:
+    ``vllm/model_executor/models/registry.py``.
+    """
+    folder = next((folder / "vllm" for folder in versions.folders if (folder / "vllm").is_dir()), None)
+    if folder is None:
+        spec = find_spec("vllm")
+        if spec is None or not spec.submodule_search_locations:
+            return None
+        folder = Path(spec.submodule_search_locations[0])
+    try:
+        registry = (folder / "model_executor" / "models" / "registry.py").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    found = re.search(rf'"{re.escape(model_class)}":\s*\(\s*"(\w+)"', registry)
+    return f"vllm/model_executor/models/{found[1]}.py" if found else None
