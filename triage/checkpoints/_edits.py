@@ -12,6 +12,7 @@ from triage.checkpoints._patterns import STAR, Parts, Site
 
 Shape = tuple[int, ...]
 Numbers = tuple[str, ...]
+_FEW = 8  # unexpected kinds of which every alignment is looked at, not the one with most parts in common alone
 _NEAREST = 24  # missing kinds that are looked at for each unexpected kind, where more have its shape
 _MOST_LITERALS = 64  # combinations of numbers that are looked at where a number is part of the change
 
@@ -77,7 +78,7 @@ def find_edits(unexpected: list[Kind], missing: list[Kind]) -> list[Edit]:
                 near[target] = near.get(target, 0)
         nearest = sorted(near, key=lambda target: -_count_shared(kind.parts, target.parts))[:_NEAREST]
         for target in nearest:
-            for old, new, site, weight in _align(kind, target):
+            for old, new, site, weight in _align(kind, target, thorough=len(unexpected) <= _FEW):
                 edit = edits.setdefault((old, new, bool(site.after)), Edit(old=old, new=new))
                 edit.sites[kind].append(site)
                 edit.weight[site.before] += weight
@@ -97,10 +98,14 @@ def measure_overlap(first: Parts, second: Parts) -> tuple[int, int]:
     return head, tail
 
 
-def _align(kind: Kind, target: Kind) -> Iterator[tuple[Parts, Parts, Site, int]]:
+def _align(kind: Kind, target: Kind, *, thorough: bool) -> Iterator[tuple[Parts, Parts, Site, int]]:
     """(old, new, where, how many names it pairs) for each change that leads from one kind to the other."""
     first, second = kind.parts, target.parts
+    yield from _pair_repeated(kind, target)
     head, tail = measure_overlap(first, second)
+    if thorough:
+        for fewer_head, fewer_tail in product(range(head + 1), range(tail + 1)):
+            yield from _pair(kind, target, head - fewer_head, tail - fewer_tail)
     while True:
         yield from _pair(kind, target, head, tail)
         # What comes or goes beside its like has several places: `a.a.b` may come of `a.b` by either `a`.
@@ -138,6 +143,19 @@ def _pair(kind: Kind, target: Kind, head: int, tail: int) -> Iterator[tuple[Part
         ]
         if pairs and fill(old, gone) != fill(new, come):
             yield fill(old, gone), fill(new, come), _make_site(before, after, pairs, start), len(pairs)
+
+
+def _pair_repeated(kind: Kind, target: Kind) -> Iterator[tuple[Parts, Parts, Site, int]]:
+    """One part that changes at several places of a name, as ``attn.attn`` where ``attn`` was renamed everywhere."""
+    first, second = kind.parts, target.parts
+    places = [index for index, (old, new) in enumerate(zip(first, second, strict=False)) if old != new]
+    if len(first) != len(second) or len(places) < 2 or len({(first[i], second[i]) for i in places}) > 1:
+        return
+    pairs = [numbers for numbers, shape in kind.members.items() if target.members.get(numbers) == shape]
+    old, new = first[places[0]], second[places[0]]
+    for index in places if pairs and STAR not in (old, new) else ():
+        before = first[:index]
+        yield (old,), (new,), _make_site(before, first[index + 1 :], pairs, before.count(STAR)), len(pairs)
 
 
 def _make_site(before: Parts, after: Parts, pairs: list[Numbers], start: int) -> Site:

@@ -104,7 +104,9 @@ def _write_paths(places: list[Site]) -> Iterator[tuple[str, str]]:
 
 def _write_surroundings(places: list[Site]) -> Iterator[tuple[str, str]]:
     """(pattern, replacement) of what stands before, for a rule that may match anywhere."""
-    yield ("\\.", ".") if all(site.before for site in places) else ("(?<![^.])", "")
+    if all(site.before for site in places):
+        yield "\\.", "."
+    yield "(?<![^.])", ""  # it takes no dot away, which two neighbours would need
     common = _find_common([site.before for site in places])
     if common and common[-1] != STAR:
         head = "".join(f"{_write_part(part)}\\." for part in common)

@@ -41,6 +41,8 @@ def place(served: Any, position: dict[str, Any]) -> MapName | None:
     mapper = copy.deepcopy(served.hf_to_vllm_mapper)
     first = find_first_normalisation(served, mapper)
     if position["scoped"]:
+        if any("renaming" in name and getattr(mapper, name) for name in vars(mapper)):
+            return None  # from vLLM 0.24 on it is what the mapper does anyway
         return rename_with_scope(served, mapper, first)
     rules = [make_field(kind, pattern, replacement) for kind, pattern, replacement in position["rules"]]
     if position["placement"] == "after_renamings":
