@@ -12,7 +12,7 @@ from triage.checkpoints._patterns import STAR, Parts, Site
 
 Shape = tuple[int, ...]
 Numbers = tuple[str, ...]
-_FEW = 8  # unexpected kinds of which every alignment is looked at, not the one with most parts in common alone
+_FEW = 64  # unexpected names, of which every alignment is looked at, not the one with most parts in common alone
 _NEAREST = 24  # missing kinds that are looked at for each unexpected kind, where more have its shape
 _MOST_LITERALS = 64  # combinations of numbers that are looked at where a number is part of the change
 
@@ -71,6 +71,7 @@ def find_edits(unexpected: list[Kind], missing: list[Kind]) -> list[Edit]:
     for kind in missing:
         for shape in set(kind.members.values()):
             by_shape[shape].append(kind)
+    thorough = sum(len(kind.members) for kind in unexpected) <= _FEW
     for kind in unexpected:
         near: dict[Kind, int] = {}
         for shape in dict.fromkeys(kind.members.values()):
@@ -78,7 +79,7 @@ def find_edits(unexpected: list[Kind], missing: list[Kind]) -> list[Edit]:
                 near[target] = near.get(target, 0)
         nearest = sorted(near, key=lambda target: -_count_shared(kind.parts, target.parts))[:_NEAREST]
         for target in nearest:
-            for old, new, site, weight in _align(kind, target, thorough=len(unexpected) <= _FEW):
+            for old, new, site, weight in _align(kind, target, thorough=thorough):
                 edit = edits.setdefault((old, new, bool(site.after)), Edit(old=old, new=new))
                 edit.sites[kind].append(site)
                 edit.weight[site.before] += weight
@@ -146,16 +147,20 @@ def _pair(kind: Kind, target: Kind, head: int, tail: int) -> Iterator[tuple[Part
 
 
 def _pair_repeated(kind: Kind, target: Kind) -> Iterator[tuple[Parts, Parts, Site, int]]:
-    """One part that changes at several places of a name, as ``attn.attn`` where ``attn`` was renamed everywhere."""
+    """A part that changes, or goes, at several places of a name: ``attn.attn`` where ``attn`` was renamed."""
     first, second = kind.parts, target.parts
-    places = [index for index, (old, new) in enumerate(zip(first, second, strict=False)) if old != new]
-    if len(first) != len(second) or len(places) < 2 or len({(first[i], second[i]) for i in places}) > 1:
-        return
-    pairs = [numbers for numbers, shape in kind.members.items() if target.members.get(numbers) == shape]
-    old, new = first[places[0]], second[places[0]]
-    for index in places if pairs and STAR not in (old, new) else ():
-        before = first[:index]
-        yield (old,), (new,), _make_site(before, first[index + 1 :], pairs, before.count(STAR)), len(pairs)
+    for old, count in Counter(first).items():
+        longer, rest = divmod(len(second) - len(first) + count, count)
+        if count < 2 or old == STAR or rest or longer < 0:
+            continue
+        places = [index for index, part in enumerate(first) if part == old]
+        new = second[places[0] : places[0] + longer]
+        if STAR in new or tuple(part for own in first for part in (new if own == old else (own,))) != second:
+            continue
+        pairs = [numbers for numbers, shape in kind.members.items() if target.members.get(numbers) == shape]
+        for index in places if pairs and new != (old,) else ():
+            before = first[:index]
+            yield (old,), new, _make_site(before, first[index + 1 :], pairs, before.count(STAR)), len(pairs)
 
 
 def _make_site(before: Parts, after: Parts, pairs: list[Numbers], start: int) -> Site:
