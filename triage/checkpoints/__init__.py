@@ -21,9 +21,20 @@ from triage.checkpoints._compare import (
 )
 from triage.checkpoints._confirm import EngineStart, start_engine
 from triage.checkpoints._headers import Headers, read_checkpoint, read_headers
+from triage.checkpoints._impact import (
+    Effect,
+    compare_positions,
+    describe_dispute,
+    judge_outcomes,
+    tabulate_impact,
+    try_rules,
+)
+from triage.checkpoints._infer import Inference, SuggestedRule, infer_rules, suggest_rules
 from triage.checkpoints._layout import find_checkpoint
 from triage.checkpoints._matrix import Matrix, MatrixRow, compare_versions
 from triage.checkpoints._plot import Branch, grow_tree, plot_keys
+from triage.checkpoints._proposal import Place, Proposal, propose_patch
+from triage.checkpoints._rules import apply_rules, check_rules, parse_rule
 from triage.checkpoints._tables import (
     summarize_layouts,
     tabulate_misfits,
@@ -36,8 +47,10 @@ from triage.engine.weights import ModelImpl
 
 __all__ = [
     "Branch",
+    "Effect",
     "EngineStart",
     "Headers",
+    "Inference",
     "KeyDiff",
     "KeyStatus",
     "Matrix",
@@ -45,24 +58,38 @@ __all__ = [
     "Mismatch",
     "ModelDiff",
     "ModelImpl",
+    "Place",
+    "Proposal",
+    "SuggestedRule",
     "Tensor",
+    "apply_rules",
+    "check_rules",
     "classify_checkpoint_keys",
     "compare_keys",
+    "compare_positions",
     "compare_versions",
     "compare_with_model",
+    "describe_dispute",
     "explain_end",
     "explain_key",
     "find_checkpoint",
     "fold_layers",
     "grow_tree",
+    "infer_rules",
+    "judge_outcomes",
+    "parse_rule",
     "plot_keys",
+    "propose_patch",
     "read_checkpoint",
     "read_headers",
     "read_model_impl",
     "start_engine",
+    "suggest_rules",
     "summarize_layouts",
+    "tabulate_impact",
     "tabulate_misfits",
     "tabulate_pairs",
     "tabulate_start",
     "tabulate_trace",
+    "try_rules",
 ]
