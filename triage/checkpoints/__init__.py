@@ -7,6 +7,7 @@ Only headers are read, never a tensor. The names come from vLLM's own mapper and
 """
 
 from triage.checkpoints._classify import classify_checkpoint_keys
+from triage.checkpoints._command import KeysAnswer, answer_keys, list_sentences
 from triage.checkpoints._compare import (
     KeyDiff,
     KeyStatus,
@@ -20,6 +21,7 @@ from triage.checkpoints._compare import (
     read_model_impl,
 )
 from triage.checkpoints._confirm import EngineStart, start_engine
+from triage.checkpoints._fold import FoldedKeys, fold_keys
 from triage.checkpoints._headers import Headers, read_checkpoint, read_headers
 from triage.checkpoints._impact import (
     Effect,
@@ -49,10 +51,12 @@ __all__ = [
     "Branch",
     "Effect",
     "EngineStart",
+    "FoldedKeys",
     "Headers",
     "Inference",
     "KeyDiff",
     "KeyStatus",
+    "KeysAnswer",
     "Matrix",
     "MatrixRow",
     "Mismatch",
@@ -62,6 +66,7 @@ __all__ = [
     "Proposal",
     "SuggestedRule",
     "Tensor",
+    "answer_keys",
     "apply_rules",
     "check_rules",
     "classify_checkpoint_keys",
@@ -73,10 +78,12 @@ __all__ = [
     "explain_end",
     "explain_key",
     "find_checkpoint",
+    "fold_keys",
     "fold_layers",
     "grow_tree",
     "infer_rules",
     "judge_outcomes",
+    "list_sentences",
     "parse_rule",
     "plot_keys",
     "propose_patch",

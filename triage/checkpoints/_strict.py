@@ -37,8 +37,7 @@ def parse_object(path: Path, raw: bytes, *, what: str) -> dict[str, Any]:
         )
         if "\\u" in text:
             json.dumps(content, ensure_ascii=False).encode()
-        if text.count("[") + text.count("{") > _MAX_DEPTH and _measure_depth(content) > _MAX_DEPTH:
-            raise RecursionError
+        deepest = _measure_depth(content)
     except UnicodeDecodeError as error:
         refuse(path, f"{what} is not UTF-8 at byte {error.start}")
     except UnicodeEncodeError:
@@ -49,6 +48,8 @@ def parse_object(path: Path, raw: bytes, *, what: str) -> dict[str, Any]:
         refuse(path, f"{what} is not JSON that a checkpoint could hold")
     if not isinstance(content, dict):
         refuse(path, f"{what} is no JSON object")
+    if deepest > _MAX_DEPTH:
+        refuse(path, f"{what} is not JSON that a checkpoint could hold")
     return content
 
 
