@@ -92,10 +92,10 @@ def _skip_metadata(text: str) -> str:
     json.dumps(metadata, ensure_ascii=False).encode()  # half of a surrogate pair is a ValueError
     if text.startswith("}", end):
         return "{" + text[end:]
-    end += 2 if text.startswith(", ", end) else 1
-    if text[end - 1] not in ", " or not text.startswith('"', end):
+    begin = end + (2 if text.startswith(", ", end) else 1)
+    if not (text.startswith(",", end) and text.startswith('"', begin)):
         raise _InDoubtError
-    return "{" + text[end:]
+    return "{" + text[begin:]
 
 
 def _cut(text: str, kinds: _Kinds, space: str, data_bytes: int) -> dict[str, Tensor]:

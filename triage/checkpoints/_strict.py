@@ -10,6 +10,7 @@ from typing import Any
 from triage.checkpoints._refuse import quote, refuse
 from triage.checkpoints._tensor import DTYPE_BITS, LARGEST, Tensor, count_bits
 
+_LONGEST_NUMBER = 300  # digits; a float holds up to 309
 _MAX_DEPTH = 127  # safetensors' own parser goes no deeper
 
 
@@ -34,6 +35,7 @@ def parse_object(path: Path, raw: bytes, *, what: str) -> dict[str, Any]:
             object_pairs_hook=check_unique,
             parse_constant=_refuse_constant,
             parse_float=_parse_float,
+            parse_int=_parse_int,
         )
         if "\\u" in text:
             json.dumps(content, ensure_ascii=False).encode()
@@ -55,6 +57,11 @@ def parse_object(path: Path, raw: bytes, *, what: str) -> dict[str, Any]:
 
 def _refuse_constant(word: str) -> float:
     raise ValueError(word)
+
+
+def _parse_int(text: str) -> float:
+    """A whole number; as in safetensors' parser, -0 is none, and what 64 bits cannot hold must fit a float."""
+    return _parse_float(text) if text == "-0" or len(text) > _LONGEST_NUMBER else int(text)
 
 
 def _parse_float(text: str) -> float:
