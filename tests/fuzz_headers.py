@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from triage.checkpoints import read_headers
 from triage.checkpoints._scan import Scanner
 from triage.checkpoints._strict import read_strictly
+from triage.checkpoints._tensor import Tensor
 from triage.errors import CheckpointError
 
 CORPUS = Path(__file__).parent / "data" / "headers"
@@ -65,24 +66,21 @@ def ask_triage(path: Path) -> Verdict:
 
 def classify(message: str) -> str:
     """A complaint without the names and numbers in it."""
-    return re.sub(r"'[^']*'|\"[^\"]*\"|\[.*\]|[0-9]+", "", message)[:80]
+    return re.sub(r"'[^']*'|\"[^\"]*\"|\[.*\]|[0-9]+", "", message).rstrip(".")[:80]
 
 
 def explain_stricter(path: Path) -> str | None:
     """Why triage refuses on purpose what safetensors takes; None where there is no such reason."""
-    try:
-        read_headers(path)
-    except CheckpointError as error:
-        if re.search(r" holds .* twice", error.message):
-            return "a duplicate key, of which safetensors keeps the last in silence"
-        if "does not begin with" in error.message:
-            return "space before the '{' with which the format begins"
-        if "does not hold dtype, shape and data_offsets" in error.message and re.search(
-            rb":\s*\[\s*\"", path.read_bytes()
-        ):
-            return "an entry that is a list instead of an object"
-        if "has the unknown dtype" in error.message and re.search(rb'\{\s*"[A-Z0-9_]+"\s*:\s*null', content):
-            return "a dtype that is an object instead of a text"
+    _, complaint = ask_triage(path)
+    content = path.read_bytes()
+    if complaint.endswith(" twice"):
+        return "a duplicate key, of which safetensors keeps the last in silence"
+    if "does not begin with" in complaint:
+        return "space before the brace with which the format begins"
+    if "does not hold dtype, shape and data_offsets" in complaint and re.search(rb":\s*\[\s*\"", content):
+        return "an entry that is a list instead of an object"
+    if "has the unknown dtype" in complaint and re.search(rb'\{\s*"[A-Z0-9_]+"\s*:\s*null', content):
+        return "a dtype that is an object instead of a text"
     return None
 
 
@@ -90,9 +88,9 @@ def check_scanner(content: bytes) -> str | None:
     """Where the fast reader answers, the strict one must answer the same."""
     length = int.from_bytes(content[:8], "little")
     raw, data_bytes = content[8 : 8 + length], len(content) - 8 - length
-    scanned = Scanner().scan(raw, data_bytes=data_bytes) if raw.startswith(b"{") and data_bytes >= 0 else None
-    if scanned is None:
-        return None
+    scanned: dict[str, Tensor] = {}
+    if not raw.startswith(b"{") or data_bytes < 0 or not Scanner().scan(raw, scanned, data_bytes=data_bytes):
+        return "the scanner leaves something behind" if scanned else None
     try:
         strict = read_strictly(Path("case"), raw, data_bytes=data_bytes)
     except CheckpointError as error:

@@ -34,15 +34,20 @@ _MAGIC = {
 }
 
 
-def read_header(path: Path, scanner: Scanner, *, target: Path | None = None) -> dict[str, Tensor]:
-    """The tensors of a file by key, in the order of their data.
+def read_header(path: Path, tensors: dict[str, Tensor], *, scanner: Scanner, target: Path | None = None) -> int:
+    """Adds the tensors of a file to those of other files, by key and in the order of their data; says how many it has.
 
-    ``target`` is where a link leads that was found to be harmless; the refusal names ``path``. The last part of the
-    target is not followed again. Raises `CheckpointError` for whatever is not whole.
+    Where the file has a key that is there already, that is more than ``tensors`` grows by. ``target`` is where a link
+    leads that was found to be harmless; its last part is not followed again, and the refusal names ``path``.
+    Raises `CheckpointError` for whatever is not whole.
     """
     raw, data_bytes = _read_raw(path, target or path)
-    tensors = scanner.scan(raw, data_bytes=data_bytes)
-    return read_strictly(path, raw, data_bytes=data_bytes) if tensors is None else tensors
+    before = len(tensors)
+    if scanner.scan(raw, tensors, data_bytes=data_bytes):
+        return len(tensors) - before
+    found = read_strictly(path, raw, data_bytes=data_bytes)
+    tensors |= found
+    return len(found)
 
 
 def read_small_file(path: Path, *, target: Path | None = None, max_bytes: int) -> bytes:

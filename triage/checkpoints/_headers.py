@@ -75,12 +75,10 @@ def read_headers(path: Path) -> Headers:
     shards: dict[str, int] = {}
     with _pause_collector():
         for name, shard in layout.shards.items():
-            found = read_header(shard.path, scanner, target=shard.target)
             before = len(tensors)
-            tensors |= found
-            shards[name] = len(found)
-            if len(tensors) != before + len(found):
-                _refuse_twins(path, tensors, shards, found)
+            shards[name] = read_header(shard.path, tensors, scanner=scanner, target=shard.target)
+            if len(tensors) != before + shards[name]:
+                _refuse_twins(layout, shards, scanner)
     _check_index(layout, tensors, shards)
     return Headers(tensors=tensors, shards=shards, skipped=layout.skipped)
 
@@ -118,15 +116,16 @@ def _name_shards(tensors: Mapping[str, Tensor], shards: Mapping[str, int]) -> di
     return dict(zip(tensors, names, strict=True))
 
 
-def _refuse_twins(
-    path: Path, tensors: Mapping[str, Tensor], shards: Mapping[str, int], found: Mapping[str, Tensor]
-) -> None:
-    """The last file of ``shards`` holds a key that an earlier one holds too."""
-    *earlier, (last, _) = shards.items()
-    homes = zip(tensors, (name for name, count in earlier for _ in range(count)), strict=False)
-    key, home = next((key, home) for key, home in homes if key in found)
-    folder = path if path.is_dir() else path.parent
-    refuse(folder / last, f"the tensor {quote(key)} is in {home} too", hint="Keep one of the two files.")
+def _refuse_twins(layout: Layout, shards: Mapping[str, int], scanner: Scanner) -> None:
+    """The last of the files that were read, ``shards``, holds a key that an earlier one holds too."""
+    *earlier, last = shards
+    found: dict[str, Tensor] = {}
+    read_header(layout.shards[last].path, found, scanner=scanner, target=layout.shards[last].target)
+    for name in earlier:
+        other: dict[str, Tensor] = {}
+        read_header(layout.shards[name].path, other, scanner=scanner, target=layout.shards[name].target)
+        for key in found.keys() & other.keys():
+            refuse(layout.shards[last].path, f"the tensor {quote(key)} is in {name} too", hint="Keep one of the two.")
 
 
 def _check_index(layout: Layout, tensors: Mapping[str, Tensor], shards: Mapping[str, int]) -> None:

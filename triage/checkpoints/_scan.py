@@ -36,16 +36,20 @@ class _UniquePairs(dict[str, Any]):
 _DECODER = json.JSONDecoder(object_pairs_hook=_UniquePairs)
 
 
-class _Kinds(dict[str, Tensor]):
+class _Kinds:
     """What stands between a key and its offsets: type and shape. A model has few of them, so each is read once."""
 
     def __init__(self, space: str) -> None:
-        super().__init__()
+        self.space = space
+        self.known: dict[
+            str, tuple[Tensor, int]
+        ] = {}  # with the bytes once more: a plain tuple is quicker to take apart
         self._pattern = re.compile(
             rf':{space}\{{"dtype":{space}"([A-Z0-9_]+)",{space}"shape":{space}\[({_NUMBERS.format(space=space)})'
         )
 
-    def __missing__(self, text: str) -> Tensor:
+    def learn(self, text: str) -> tuple[Tensor, int]:
+        """Reads a text that was not met before. Raises `_InDoubtError` for one of another style."""
         match = self._pattern.fullmatch(text)
         if match is None or match[1] not in DTYPE_BITS:
             raise _InDoubtError
@@ -53,8 +57,8 @@ class _Kinds(dict[str, Tensor]):
         bits = count_bits(match[1], shape)
         if bits is None or bits % 8:
             raise _InDoubtError
-        tensor = self[text] = Tensor(match[1], shape, bits // 8)
-        return tensor
+        found = self.known[text] = (Tensor(match[1], shape, bits // 8), bits // 8)
+        return found
 
 
 @dataclass(kw_only=True)
@@ -63,21 +67,28 @@ class Scanner:
 
     _kinds: dict[str, _Kinds] = field(default_factory=lambda: {space: _Kinds(space) for space in ("", " ")})
 
-    def scan(self, raw: bytes, *, data_bytes: int) -> dict[str, Tensor] | None:
-        """The tensors of a header in the order of their data, which takes ``data_bytes``; None where in doubt.
+    def scan(self, raw: bytes, tensors: dict[str, Tensor], *, data_bytes: int) -> bool:
+        """Adds the tensors of a header to others, in the order of their data, which takes ``data_bytes``.
 
-        >>> raw = b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
-        >>> Scanner().scan(raw, data_bytes=8), Scanner().scan(raw, data_bytes=9)
-        ({'a': Tensor(dtype='F32', shape=(2,), bytes=8)}, None)
+        False where in doubt, as of a key that is there already; no key is added then.
+
+        >>> raw, found = b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}', {}
+        >>> Scanner().scan(raw, found, data_bytes=9), Scanner().scan(raw, found, data_bytes=8), found
+        (False, True, {'a': Tensor(dtype='F32', shape=(2,), bytes=8)})
         """
+        before = len(tensors)
         try:
             text = _skip_metadata(str(raw, "utf-8"))
-            if "\\" in text or len(raw.translate(None, _CONTROLS)) != len(raw):
-                return None
-            space = " " if text.startswith('": ', text.find('"', 2)) else ""
-            return _cut(text, self._kinds[space], space, data_bytes)
+            if "\\" not in text and len(raw.translate(None, _CONTROLS)) == len(raw):
+                space = " " if text.startswith('": ', text.find('"', 2)) else ""
+                count = _cut(text, tensors, self._kinds[space], data_bytes)
+                if len(tensors) == before + count and "__metadata__" not in tensors:
+                    return True
         except (_InDoubtError, ValueError, RecursionError):  # no UTF-8, no JSON, a piece with too few quotes
-            return None
+            pass
+        while len(tensors) > before:
+            tensors.popitem()
+        return False
 
 
 def _skip_metadata(text: str) -> str:
@@ -98,24 +109,23 @@ def _skip_metadata(text: str) -> str:
     return "{" + text[begin:]
 
 
-def _cut(text: str, kinds: _Kinds, space: str, data_bytes: int) -> dict[str, Tensor]:
+def _cut(text: str, tensors: dict[str, Tensor], kinds: _Kinds, data_bytes: int) -> int:
+    """Adds what the text holds and says how much it was. Raises `_InDoubtError` or `ValueError` half way."""
+    space, known = kinds.space, kinds.known
     pieces = text.split(f'],{space}"data_offsets":{space}[')
     last = pieces.pop()
-    tensors: dict[str, Tensor] = {}
     position, begin, before = 0, "0", "{"
     comma, close = f",{space}", f"]}},{space}"
     for piece in pieces:
         offsets, key, kind = piece.split('"', 2)
         if offsets != before:
             raise _InDoubtError
-        tensors[key] = tensor = kinds[kind]
-        position += tensor.bytes
+        tensors[key], size = known.get(kind) or kinds.learn(kind)
+        position += size
         end = str(position)
         before = f"{begin}{comma}{end}{close}"
         begin = end
     closed = f"{before.removesuffix(close)}]}}}}" if pieces else "{}"
-    if last.rstrip(" ") != closed or len(tensors) != len(pieces) or position != data_bytes:
+    if last.rstrip(" ") != closed or position != data_bytes:
         raise _InDoubtError
-    if "__metadata__" in tensors:
-        raise _InDoubtError
-    return tensors
+    return len(pieces)
