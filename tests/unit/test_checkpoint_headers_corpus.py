@@ -1,4 +1,4 @@
-"""Damaged headers that a fuzzer found, each of another kind: triage and safetensors say the same, or we know why not."""
+"""Damaged headers that a fuzzer found: triage and safetensors say the same of each, or we know why not."""
 
 import importlib.util
 from pathlib import Path

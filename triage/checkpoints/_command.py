@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from triage.checkpoints._fold import FoldedKeys, fold_keys
 from triage.checkpoints._headers import Headers, read_headers
 from triage.checkpoints._infer import Inference, infer_rules
 from triage.checkpoints._layout import check_inside, find_checkpoint
+from triage.checkpoints._refuse import quote
 from triage.checkpoints._retry import Shape, TriedRule, try_on_diff
 from triage.checkpoints._rules import apply_rules, check_rules, parse_rule
 from triage.engine.history import find_versions
@@ -168,7 +170,7 @@ def _check_keys(keys: Sequence[str], headers: Headers) -> None:
         if key not in headers.tensors:
             tail = key.rpartition(".")[2]
             near = next((name for name in headers.tensors if name.endswith(tail)), next(iter(headers.tensors), ""))
-            raise InputError(f"The checkpoint holds no key {key!r}.", hint=f"One of its keys is {near}.")
+            raise InputError(f"The checkpoint holds no key {quote(key)}.", hint=f"One of its keys is {quote(near)}.")
 
 
 def _compare(
@@ -239,7 +241,8 @@ def list_sentences(answer: KeysAnswer) -> Iterator[str]:
         yield answer.inference.describe()
         for found in answer.inference.rules:
             harm = f", breaks {len(found.breaks)}" if found.breaks else ""
-            yield f"Suggested: --rule '{found.rule.pattern}={found.rule.replacement}' fixes {len(found.fixes)}{harm}."
+            given = shlex.quote(f"{found.rule.pattern}={found.rule.replacement}")
+            yield f"Suggested: --rule {given} fixes {len(found.fixes)}{harm}."
     for traced in answer.traced:
         yield f"Trace of {traced.key}: {len(traced.steps)} rules looked at it."
         for number, (rule, before, after) in enumerate(traced.steps, start=1):

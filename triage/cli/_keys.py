@@ -59,9 +59,14 @@ def keys(
     console.print(f"{len(headers.tensors):,} tensors, {headers.bytes:,} bytes, {len(headers.shards):,} files")
     if answer.diff is not None:
         counts = ", ".join(f"{count:,} {status}" for status, count in answer.diff.counts.items())
-        console.print(f"{counts}; against {quote(answer.against or '')}")
+        console.print(f"{counts}; against {_show(answer.against or '')}")
     for status, line in answer.fold():
-        console.print(f"{status:<12}{line.count:>8,}  {quote(line.text)}")
+        console.print(f"{status:<12}{line.count:>8,}  {_show(line.text)}")
     for sentence in list_sentences(answer):
-        console.print(quote(sentence))
+        console.print(_show(sentence))
     return 0 if answer.conclusive else 3
+
+
+def _show(text: str) -> str:
+    """A foreign text for a terminal: no markup, and what would move the cursor as an escape."""
+    return quote("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text))
