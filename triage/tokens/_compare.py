@@ -13,9 +13,11 @@ from tokenizers import Encoding
 from triage.errors import InputError
 from triage.tokens._align import Gap, Side, align, locate, locate_one
 from triage.tokens._encode import encode_pairs
+from triage.tokens._first import ShortSide, find_only_gap, find_span
 from triage.tokens._snapshots import Snapshot, find_unknown_id
 
 _COLUMNS = ["index_a", "index_b", "char_start", "char_end", "text", "a_tokens", "b_tokens", "before", "after"]
+_SHORT_TOKENS = 200  # plain lists are quicker than arrays up to here
 _LONG_CHARACTERS = 100_000  # beyond, a text that differs is not encoded twice
 
 
@@ -83,34 +85,35 @@ def _find_equal(a: Snapshot, b: Snapshot, texts: Sequence[str]) -> dict[str, Tex
     for batch, ours, theirs in encode_pairs(a, b, texts, offsets=False):
         ids = [encoding.ids for encoding in ours]
         same = [x == y.ids for x, y in zip(ids, theirs, strict=True)]
-        shared.look_at(set().union(*compress(ids, same)))
-        found |= {
-            text: TextComparison(text=text, a_count=len(numbers), b_count=len(numbers), first_divergence=None)
-            for text, numbers, equal in zip(batch, ids, same, strict=True)
-            if equal and shared.doubtful.isdisjoint(numbers)
-        }
+        doubtful = shared.find_doubtful(set().union(*compress(ids, same)))
+        if doubtful:
+            same = [equal and doubtful.isdisjoint(numbers) for equal, numbers in zip(same, ids, strict=True)]
+        for text, numbers in compress(zip(batch, ids, strict=True), same):
+            count = len(numbers)
+            found[text] = TextComparison(text=text, a_count=count, b_count=count, first_divergence=None)
         if sum(same) * 2 < len(batch):
             break
     return found
 
 
 class _SharedIds:
-    """Which ids stand for one token in both snapshots, of those that were looked at.
+    """Which ids stand for one and the same token in both snapshots.
 
-    Others are ``doubtful``: an id can stand for two tokens, in two vocabularies, or in one for all unknown pieces
-    (Unigram).
+    An id can stand for two: in two vocabularies, and in one for all unknown pieces (Unigram).
     """
 
     def __init__(self, a: Snapshot, b: Snapshot) -> None:
         self._names = a.tokenizer.id_to_token, b.tokenizer.id_to_token
         self._seen: set[int] = set()
-        self.doubtful = {find_unknown_id(a), find_unknown_id(b)}
+        self._doubtful = {find_unknown_id(a), find_unknown_id(b)}
 
-    def look_at(self, numbers: set[int]) -> None:
+    def find_doubtful(self, numbers: set[int]) -> set[int]:
+        """Those of these ids that do not."""
         ours, theirs = self._names
         fresh = numbers - self._seen
-        self.doubtful |= {number for number in fresh if ours(number) != theirs(number)}
+        self._doubtful |= {number for number in fresh if ours(number) != theirs(number)}
         self._seen |= fresh
+        return numbers & self._doubtful
 
 
 def _compare_whole(text: str, ours: Encoding, theirs: Encoding) -> tuple[str, TextComparison]:
@@ -158,13 +161,35 @@ def list_divergences(a: Snapshot, b: Snapshot, text: str, *, context: int = 3) -
 
 def find_divergence(text: str, a: Encoding, b: Encoding) -> Divergence | None:
     """The first place where two encodings of a text part, None where they are the same."""
+    found = None if len(a) > _SHORT_TOKENS else _find_quickly(text, a, b)
+    if found is not None:
+        return found
     ours, theirs = Side.read(a), Side.read(b)
     gaps = align(ours, theirs)
     if not gaps:
         return None
-    row = _describe(text, ours, theirs, gaps[0], locate_one(ours, theirs, gaps[0], length=len(text)))
-    del row["index_b"]  # the same as in A: up to here every token is
-    return Divergence(index=row.pop("index_a"), **row)
+    span = locate_one(ours, theirs, gaps[0], length=len(text))
+    return _make_divergence(text, ours.tokens, theirs.tokens, gaps[0], span)
+
+
+def _find_quickly(text: str, a: Encoding, b: Encoding) -> Divergence | None:
+    """The first place in the usual case; None for any other, even where both are the same."""
+    ours, theirs = ShortSide.read(a), ShortSide.read(b)
+    gap = find_only_gap(ours, theirs)
+    span = None if gap is None else find_span(ours, theirs, gap)
+    return None if gap is None or span is None else _make_divergence(text, ours.tokens, theirs.tokens, gap, span)
+
+
+def _make_divergence(text: str, a: list[str], b: list[str], gap: Gap, span: tuple[int, int]) -> Divergence:
+    """The index is the same on both sides: up to here every token is."""
+    return Divergence(
+        index=gap.a_start,
+        char_start=span[0],
+        char_end=span[1],
+        text=text[slice(*span)],
+        a_tokens=tuple(a[gap.a_start : gap.a_end]),
+        b_tokens=tuple(b[gap.b_start : gap.b_end]),
+    )
 
 
 def _describe(text: str, a: Side, b: Side, gap: Gap, span: tuple[int, int]) -> dict[str, Any]:

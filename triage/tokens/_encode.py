@@ -12,8 +12,8 @@ from tokenizers import Encoding
 
 from triage.tokens._snapshots import Snapshot
 
-_BATCH_TEXTS = 2048
-_BATCH_CHARACTERS = 250_000  # an encoding takes about 150 bytes for a character
+_BATCH_TEXTS = 8192  # each batch costs a wait for the interpreter on two threads
+_BATCH_CHARACTERS = 1_000_000  # an encoding takes 20 to 150 bytes for a character
 
 _Pair: TypeAlias = tuple[list[str], list[Encoding], list[Encoding]]
 
