@@ -11,7 +11,7 @@ import pandas as pd
 from tokenizers import Encoding
 
 from triage.errors import InputError
-from triage.tokens._align import Gap, Side, align, locate, locate_one
+from triage.tokens._align import Gap, Side, align, locate, locate_one, name_span
 from triage.tokens._encode import encode_pairs
 from triage.tokens._first import ShortSide, find_only_gap, find_span
 from triage.tokens._snapshots import Snapshot, find_unknown_id
@@ -215,17 +215,11 @@ def describe_place(comparison: TextComparison) -> str:
     place = comparison.first_divergence
     if place is None:
         raise InputError("The snapshots agree on this text.", hint="Ask only where first_divergence is not None.")
-    span = _name_span(place)
+    span = name_span(place.char_start, place.char_end)
     if not place.text.strip() and place.text:
         where = {0: "leading", len(comparison.text) - len(place.text): "trailing"}.get(place.char_start, "inner")
         return f"the {where} {'space' if place.text == ' ' else 'white space ' + repr(place.text)} ({span})"
     return f"{place.text!r} ({span})"
-
-
-def _name_span(place: Divergence) -> str:
-    if place.char_end - place.char_start <= 1:
-        return f"character {place.char_start}"
-    return f"characters {place.char_start} to {place.char_end - 1}"
 
 
 def tabulate_texts(comparisons: Mapping[str, TextComparison]) -> pd.DataFrame:
@@ -237,7 +231,7 @@ def tabulate_texts(comparisons: Mapping[str, TextComparison]) -> pd.DataFrame:
             "characters": len(comparison.text),
             "tokens a": comparison.a_count,
             "tokens b": comparison.b_count,
-            "parts at": "nowhere" if place is None else _name_span(place),
+            "parts at": "nowhere" if place is None else name_span(place.char_start, place.char_end),
             "text there": "" if place is None else repr(place.text),
             "a has": "" if place is None else " ".join(place.a_tokens) or "no token",
             "b has": "" if place is None else " ".join(place.b_tokens) or "no token",
