@@ -25,12 +25,12 @@ class OtherSignature(EngineArgs):
 
 
 class BrokenModel(EngineArgs):
-    def create_engine_config(self, usage_context):
+    def create_engine_config(self, **_):
         return None * 2  # as where a number is null in config.json
 
 
 class RefusedModel(EngineArgs):
-    def create_engine_config(self, usage_context):
+    def create_engine_config(self, **_):
         raise ValueError("no such model\n  see the manual")
 
 
@@ -55,7 +55,7 @@ def test_a_configuration_is_vllms_own(monkeypatch):
 
 
 def test_a_changed_signature_is_not_blamed_on_the_user(monkeypatch):
-    with pytest.raises(UnsupportedVersionError, match="another way .*usage_context"):
+    with pytest.raises(UnsupportedVersionError, match=r"another way .*usage_context"):
         use(monkeypatch, OtherSignature)
     with pytest.raises(UnsupportedVersionError, match="another way"):
         use(monkeypatch, EngineArgs, make_arg_parser=lambda: None)

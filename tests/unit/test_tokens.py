@@ -97,7 +97,7 @@ def test_the_next_command_runs_as_it_is_printed():
     again = "triage run c -p snapshot_a=A -p snapshot_b=B"
     assert classify(drift=0).next_command == again
     counts = {name: {t.name: 20 for t in REQUESTS} for name in "AB"}
-    counts["A"] = {name: 21 for name in counts["A"]}
+    counts["A"] = dict.fromkeys(counts["A"], 21)
     a, b = make_snapshot("A"), make_snapshot("B", keep_spaces=False)
     texts = {"query": "a b", "document": "a b "}
     result = tokens.classify_token_counts(

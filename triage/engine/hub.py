@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -80,9 +81,7 @@ def download_tokenizer(repo: str, revision: str | None = None, *, with_code: boo
     patterns = [*_TOKENIZER_FILES, *(["*.py"] if with_code else [])]
     try:
         with _undo_failure(repo), _quiet():
-            fetched = snapshot_download(
-                repo, revision=revision, allow_patterns=patterns, etag_timeout=_ETAG_TIMEOUT_S
-            )
+            fetched = snapshot_download(repo, revision=revision, allow_patterns=patterns, etag_timeout=_ETAG_TIMEOUT_S)
         return Path(fetched)
     except GatedRepoError as error:
         raise SnapshotError(
@@ -143,14 +142,15 @@ def _remove_empty(folder: Path, *, above: Path) -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """No bars and no warnings on standard error: a failure is one sentence there."""
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars, logging
+    from huggingface_hub.utils.logging import get_verbosity, set_verbosity
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-    shown, verbosity = not are_progress_bars_disabled(), logging.get_verbosity()
+    shown, verbosity = not are_progress_bars_disabled(), get_verbosity()
     disable_progress_bars()
-    logging.set_verbosity_error()
+    set_verbosity(logging.ERROR)
     try:
         yield
     finally:
-        logging.set_verbosity(verbosity)
+        set_verbosity(verbosity)
         if shown:
             enable_progress_bars()

@@ -15,7 +15,7 @@ _TOLD = {"case", "case_id"}  # given to each notebook without being asked for
 
 
 def name_command(case: Case, *, parameters: Mapping[str, Any], out: Path, catalogue: Path | None = None) -> str:
-    """``triage run`` with what the case does not say by itself: the folder, and the parameters that differ from its own.
+    """``triage run`` with what a case does not say by itself: the folder, and parameters other than its own.
 
     >>> from triage.cases import read_case
     >>> case = read_case("e5-token-count")
