@@ -104,17 +104,17 @@ def collect_evidence(
     ``baseline`` nobody knows which lines of the kernel's log belong to the command, so they are left out. ``root`` is
     where /dev and /sys are looked for.
     """
-    began = time.monotonic()
-    deadline = began + limit_s
+    deadline = time.monotonic() + limit_s
     missing: list[NotCollected] = []
     pids = _list_pids(list_pids, missing)
     machine = _ask_machine(pids, folder, baseline, root, limit_s=limit_s - _RESERVE_S)
     samples: list[Sample] = []
     take = partial(_take, clock=clock, stacks_folder=stacks_folder, root=root)
     if pids:
+        sampled = time.monotonic()
         first, first_missing = take(pids, limit_s=limit_s * _FIRST_SHARE, tools=None)
         samples.append(first)
-        time.sleep(max(0.0, min(gap_s - (time.monotonic() - began), deadline - time.monotonic() - _RESERVE_S)))
+        time.sleep(max(0.0, min(sampled + gap_s, deadline - _RESERVE_S) - time.monotonic()))
         missing += first_missing
         pids = _list_pids(list_pids, missing)
         left = deadline - time.monotonic() - _RESERVE_S / 2
@@ -189,7 +189,10 @@ def _copy_devcoredumps(
             missing.append(NotCollected(what=f"devcoredump {name}", why="it was there before the command began"))
             continue
         try:
-            copied.append(copy_devcoredump(name, data, folder))
+            copy, whole = copy_devcoredump(name, data, folder)
+            copied.append(copy)
+            if not whole:
+                missing.append(NotCollected(what=f"devcoredump {name}", why="it is huge: its copy is cut"))
         except OSError as error:
             missing.append(NotCollected(what=f"devcoredump {name}", why=error.strerror or str(error)))
     return tuple(copied), tuple(missing)

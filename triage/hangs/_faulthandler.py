@@ -1,7 +1,8 @@
 """Stacks from inside, where nobody may look from outside: every Python process of the command writes them on a signal.
 
 `prepare_stacks` puts a ``sitecustomize`` first on the PYTHONPATH of the command. It gives each interpreter a handler
-of `faulthandler`, which is C code: it runs also while a native call holds the GIL.
+of `faulthandler`, which is C code: it runs also while a native call holds the GIL. A signal interrupts: a sleep or a
+poll in native code may return early, while locks, pipes and all that Python itself waits for are waited for again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from triage.hangs._procfs import list_tasks, read_bytes, read_status, read_text
 from triage.hangs._ptrace import why_no_ptrace
-from triage.hangs._pyspy import Dump, PythonThread, find_pyspy
+from triage.hangs._pyspy import NOT_PYTHON, Dump, PythonThread, find_pyspy
 from triage.hangs._record import Frame, Process
 
 SIGNAL = signal.SIGRTMIN + 11  # nobody's: glibc takes the first two, and of the others no library is known to use it
@@ -51,11 +52,13 @@ def dump_by_signal(processes: Iterable[Process], folder: Path | None, *, limit_s
 
     A process gets the signal only if it has a handler for it and a file in the folder: without one it would die.
     """
-    refused = why_no_ptrace() or "py-spy is not installed"
+    refused = why_no_ptrace() or "py-spy is not installed (pip install py-spy)"
     dumps: dict[int, Dump] = {}
     asked: dict[int, tuple[Process, Path, int]] = {}
     for process in processes:
-        if folder is None:
+        if not is_python(process.pid):
+            dumps[process.pid] = Dump(why=NOT_PYTHON)
+        elif folder is None:
             dumps[process.pid] = Dump(why=f"{refused}; {_MEND}")
         elif (why := _why_not_asked(process, folder)) is not None:
             dumps[process.pid] = Dump(why=f"{refused}, and {why}; {_MEND}")
@@ -75,9 +78,20 @@ def dump_by_signal(processes: Iterable[Process], folder: Path | None, *, limit_s
     return dumps
 
 
+def is_python(pid: int) -> bool:
+    """Whether a process runs a Python interpreter, told from its program and the libraries that it has mapped."""
+    try:
+        program = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
+    except OSError:
+        return False
+    return program.startswith(("python", "pypy")) or b"/libpython" in (
+        read_bytes(f"/proc/{pid}/maps", limit=1 << 22) or b""
+    )
+
+
 def _why_not_asked(process: Process, folder: Path) -> str | None:
     if not (folder / str(process.pid)).is_file():
-        return "it is no Python process that dumps its own stacks"
+        return "it was not started with the handler for the dump"
     if any(thread.state in {"T", "t"} for thread in process.threads):
         return "a stopped process cannot dump its own stacks"
     caught = int(read_status(process.pid).get("SigCgt", "0"), 16)

@@ -58,8 +58,11 @@ def list_devcoredumps(root: Path) -> dict[str, Path]:
     return found
 
 
-def copy_devcoredump(name: str, data: Path, folder: Path) -> str:
-    """Copies a dump beside the record before it expires, and gives the name of the copy. Raises `OSError`."""
+def copy_devcoredump(name: str, data: Path, folder: Path) -> tuple[str, bool]:
+    """Copies a dump beside the record before it expires: the name of the copy, and whether it is whole.
+
+    Raises `OSError`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"devcoredump-{name}"
     left = _DUMP_BYTES
@@ -67,4 +70,4 @@ def copy_devcoredump(name: str, data: Path, folder: Path) -> str:
         while left > 0 and (chunk := source.read(min(_CHUNK, left))):
             copy.write(chunk)
             left -= len(chunk)
-    return target.name
+        return target.name, left > 0 or not source.read(1)

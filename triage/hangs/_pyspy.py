@@ -61,7 +61,7 @@ def dump_python(process: Process, *, native: bool, limit_s: float) -> Dump:
         return Dump(why="py-spy is not installed: pip install py-spy")
     standing = _why_standing(process)
     if standing and native:
-        return Dump(why=f"no native calls: {standing}")
+        return Dump(why=standing)
     options = ["--native"] if native else ["--nonblocking"] if standing else []
     output = _run(program, process, options, limit_s=limit_s)
     if output.text is None and not native and not standing and not output.late:
