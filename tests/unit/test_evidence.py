@@ -22,7 +22,7 @@ from tests.unit.evidence_programs import (
     stop,
     wait_for_state,
 )
-from triage.hangs import NotCollected, collect_evidence, take_sample
+from triage.hangs import NotCollected, collect_evidence, read_listening_ports, take_sample
 from triage.hangs import _pyspy as pyspy
 
 
@@ -100,6 +100,33 @@ def test_a_stopped_process_has_stacks_and_stays_stopped(programs: Programs, tmp_
     assert psutil.Process(pid).status() == psutil.STATUS_STOPPED
 
 
+def test_a_process_in_state_d_has_stacks_and_keeps_nobody_waiting(programs: Programs, tmp_path: Path) -> None:
+    # A parent waits so for a child of vfork, which cannot go on: it opens a FIFO that nobody writes to.
+    os.mkfifo(tmp_path / "fifo")
+    action = f"[(os.POSIX_SPAWN_OPEN, 0, {str(tmp_path / 'fifo')!r}, os.O_RDONLY, 0)]"
+    pid = programs.start(
+        f"import os\nprint('ready', flush=True)\nos.posix_spawn('/bin/true', ['true'], {{}}, file_actions={action})"
+    )
+    wait_for_state(pid, psutil.STATUS_DISK_SLEEP)
+    process = find(collect(pid, tmp_path), pid)
+    assert process.state == "D"
+    assert process.stack_source == "py-spy"
+    assert list_calls(process.threads[0]) == ["<module>"]
+    assert process.stack_error == "without native calls: a thread is in state D"
+    assert psutil.Process(pid).status() == psutil.STATUS_DISK_SLEEP
+
+
+def test_a_process_that_another_traces_has_stacks_and_is_left_to_it(programs: Programs, tmp_path: Path) -> None:
+    pid = programs.start(SLEEP)
+    tracer = programs.start(
+        f"import ctypes, time\nassert ctypes.CDLL(None).ptrace(0x4206, {pid}, None, None) == 0\n{SLEEP}"
+    )
+    evidence = collect_evidence(lambda: [pid], folder=tmp_path, clock=time.monotonic, gap_s=0, limit_s=60)
+    process = find(evidence, pid)
+    assert list_calls(process.threads[0]) == ["<module>"]
+    assert process.stack_error == f"without native calls: process {tracer} traces it"
+
+
 def test_a_process_that_ran_still_runs_after_a_pyspy_that_was_too_late(
     programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,7 +195,7 @@ def test_the_far_end_of_a_connection_is_named(programs: Programs, tmp_path: Path
         "print('ready', flush=True)\nc.recv(1)"
     )
     process = find(collect(pid, tmp_path), pid)
-    port = psutil.Process(pid).net_connections()[0].laddr.port
+    [port] = read_listening_ports([pid])
     peers = {file.peer for file in process.files if file.target.startswith("socket:")}
     assert f"listens on {port}" in peers
     assert f"127.0.0.1:{port}" in peers

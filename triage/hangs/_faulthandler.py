@@ -56,7 +56,7 @@ def dump_by_signal(processes: Iterable[Process], folder: Path | None, *, limit_s
     dumps: dict[int, Dump] = {}
     asked: dict[int, tuple[Process, Path, int]] = {}
     for process in processes:
-        if not is_python(process.pid):
+        if not is_python(process):
             dumps[process.pid] = Dump(why=NOT_PYTHON)
         elif folder is None:
             dumps[process.pid] = Dump(why=f"{refused}; {_MEND}")
@@ -78,15 +78,18 @@ def dump_by_signal(processes: Iterable[Process], folder: Path | None, *, limit_s
     return dumps
 
 
-def is_python(pid: int) -> bool:
-    """Whether a process runs a Python interpreter, told from its program and the libraries that it has mapped."""
+def is_python(process: Process) -> bool:
+    """Whether a process runs a Python interpreter, told from its program and the libraries that it has mapped.
+
+    The mappings of a process in state D are left alone: whoever reads them may have to wait for it.
+    """
     try:
-        program = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
+        program = os.path.basename(os.readlink(f"/proc/{process.pid}/exe"))
     except OSError:
         return False
-    return program.startswith(("python", "pypy")) or b"/libpython" in (
-        read_bytes(f"/proc/{pid}/maps", limit=1 << 22) or b""
-    )
+    if program.startswith(("python", "pypy")) or any(thread.state == "D" for thread in process.threads):
+        return program.startswith(("python", "pypy"))
+    return b"/libpython" in (read_bytes(f"/proc/{process.pid}/maps", limit=1 << 22) or b"")
 
 
 def _why_not_asked(process: Process, folder: Path) -> str | None:
