@@ -21,8 +21,9 @@ from tests.unit.evidence_programs import (
     list_tree,
     stop,
     wait_for_state,
+    wait_until,
 )
-from triage.hangs import NotCollected, collect_evidence, read_listening_ports, take_sample
+from triage.hangs import NotCollected, Process, collect_evidence, read_listening_ports, take_sample
 from triage.hangs import _pyspy as pyspy
 
 
@@ -223,6 +224,31 @@ def test_a_program_without_python_says_so_and_nothing_is_missing(programs: Progr
     assert process.stack_error == "no Python interpreter in it"
     assert process.threads[0].syscall == "clock_nanosleep"
     assert not [item for item in evidence.not_collected if "stacks" in item.what]
+
+
+def test_a_wait_that_the_reading_interrupted_keeps_its_name(programs: Programs, tmp_path: Path) -> None:
+    pid = programs.start("import select; print('ready', flush=True); select.poll().poll(300_000)")
+    evidence = collect(pid, tmp_path)
+    assert [find(evidence, pid, sample=n).threads[0].syscall for n in (0, 1)] == ["poll"] * 2
+
+
+def test_native_calls_of_busy_processes_are_read_before_those_of_idle_ones(
+    programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle = programs.start(SLEEP)
+    busy = programs.start("print('ready', flush=True)\nwhile True: pass")
+    asked: list[int] = []
+
+    def dump(process: Process, *, native: bool, limit_s: float) -> pyspy.Dump:
+        if native:
+            asked.append(process.pid)
+        return pyspy.dump_python(process, native=native, limit_s=limit_s)
+
+    monkeypatch.setattr("triage.hangs._stacks.dump_python", dump)
+    monkeypatch.setattr("triage.hangs._stacks._AT_ONCE", 1)
+    wait_until(lambda: psutil.Process(busy).status() == psutil.STATUS_RUNNING)
+    take_sample([idle, busy], clock=time.monotonic, limit_s=60)
+    assert asked == [busy, idle]
 
 
 def test_without_pyspy_the_kernels_facts_remain_and_the_mend_is_named(

@@ -38,6 +38,20 @@ for pid in list_pids():
 print(json.dumps({"added": added, "alive": alive, "evidence": asdict(evidence)}))
 """
 
+# Threads that wait in functions of their own, started in another order than they are named; FILE says which is which.
+MANY_THREADS = """
+import json, threading, time
+tids, gate, waiters = {}, threading.Event(), {}
+for name in "edbac":
+    exec(f"def wait_{name}():\\n tids['wait_{name}'] = threading.get_native_id()\\n gate.wait()", globals())
+    threading.Thread(target=globals()[f"wait_{name}"], daemon=True).start()
+while len(tids) < 5:
+    time.sleep(0.01)
+open(FILE, "w").write(json.dumps(tids))
+print("ready", flush=True)
+gate.wait()
+"""
+
 
 @pytest.fixture
 def programs() -> Iterator[Programs]:
@@ -110,6 +124,22 @@ def test_a_process_without_the_handler_lives_and_says_what_to_do(tmp_path: Path)
     assert "ptrace is refused (Operation not permitted)" in process["stack_error"]
     assert "--cap-add=SYS_PTRACE" in process["stack_error"]
     assert any("--cap-add=SYS_PTRACE" in item["why"] for item in told["evidence"]["not_collected"])
+
+
+def test_a_process_that_uses_the_signal_for_itself_never_gets_it(tmp_path: Path) -> None:
+    own = f"import os, signal; signal.signal({faulthandler.SIGNAL:d}, lambda *_: os._exit(7)); {SLEEP}"
+    told = supervise_refused(tmp_path, own, "-I")
+    assert told["alive"]
+    assert "not started with the handler" in list_last(told)[0]["stack_error"]
+
+
+def test_each_of_many_threads_is_known_by_its_number(tmp_path: Path) -> None:
+    told = supervise_refused(tmp_path, f"FILE = {str(tmp_path / 'tids')!r}\n{MANY_THREADS}")
+    [process] = list_last(told)
+    tids = {thread["tid"]: list_functions(thread) for thread in process["threads"] if thread["frames"]}
+    wanted = json.loads((tmp_path / "tids").read_text())
+    assert len(wanted) == 5
+    assert all(name in tids[tid] for name, tid in wanted.items())
 
 
 def test_a_process_that_took_the_handler_away_lives(tmp_path: Path) -> None:
