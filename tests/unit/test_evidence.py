@@ -229,7 +229,10 @@ def test_a_program_without_python_says_so_and_nothing_is_missing(programs: Progr
 def test_a_wait_that_the_reading_interrupted_keeps_its_name(programs: Programs, tmp_path: Path) -> None:
     pid = programs.start("import select; print('ready', flush=True); select.poll().poll(300_000)")
     evidence = collect(pid, tmp_path)
-    assert [find(evidence, pid, sample=n).threads[0].syscall for n in (0, 1)] == ["poll"] * 2
+    first, last = (find(evidence, pid, sample=number).threads[0].syscall for number in (0, 1))
+    assert last is not None
+    assert last.startswith("poll")
+    assert first == last
 
 
 def test_native_calls_of_busy_processes_are_read_before_those_of_idle_ones(
