@@ -150,12 +150,12 @@ def test_a_process_that_took_the_handler_away_lives(tmp_path: Path) -> None:
     assert "given up its handler" in list_last(told)[0]["stack_error"]
 
 
-def test_other_sitecustomize_files_on_the_path_still_run_each_once(tmp_path: Path) -> None:
-    for name in ("first", "second"):
+@pytest.mark.parametrize("order", [("shim", "first", "second"), ("first", "shim", "second")], ids=["first", "second"])
+def test_other_sitecustomize_files_on_the_path_still_run_each_once(tmp_path: Path, order: tuple[str, ...]) -> None:
+    for name, hand_over in (("first", HAND_OVER), ("second", "")):
         (tmp_path / name).mkdir()
-        hand_over = "" if name == "second" else HAND_OVER
         (tmp_path / name / "sitecustomize.py").write_text(f"import sys\nprint({name!r}, file=sys.stderr)\n{hand_over}")
-    path = os.pathsep.join((str(faulthandler.SHIM), str(tmp_path / "first"), str(tmp_path / "second")))
+    path = os.pathsep.join(str(faulthandler.SHIM if name == "shim" else tmp_path / name) for name in order)
     folder = tmp_path / "stacks"
     folder.mkdir()
     env = {
