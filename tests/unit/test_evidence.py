@@ -203,18 +203,19 @@ def test_the_far_end_of_a_connection_is_named(programs: Programs, tmp_path: Path
 
 
 def test_shared_memory_that_is_mapped_is_held_without_a_descriptor(programs: Programs, tmp_path: Path) -> None:
-    pid = programs.start(
-        "import ctypes, os, time\nfrom multiprocessing.shared_memory import SharedMemory\n"
-        "m = SharedMemory(create=True, size=4096)\nfd = os.open('/dev/shm/' + m.name, os.O_RDWR)\n"
-        "ctypes.CDLL(None).mmap(None, 4096, 1, 1, fd, 0)\nos.close(fd); m.close()\n"
-        "print('ready', flush=True)\ntime.sleep(300)"
-    )
-    evidence = collect(pid, tmp_path)
-    held = [file for file in find(evidence, pid).files if file.target.startswith("/dev/shm/psm_")]
-    assert [file.fd for file in held] == [-1]
+    path = Path(f"/dev/shm/triage-test-mapped-{os.getpid()}")
+    path.write_bytes(bytes(4096))
+    try:
+        pid = programs.start(
+            f"import ctypes, os, time\nfd = os.open({str(path)!r}, os.O_RDWR)\n"
+            "ctypes.CDLL(None).mmap(None, 4096, 1, 1, fd, 0)\nos.close(fd)\nprint('ready', flush=True)\ntime.sleep(300)"
+        )
+        evidence = collect(pid, tmp_path)
+    finally:
+        path.unlink()
+    assert [file.fd for file in find(evidence, pid).files if file.target == str(path)] == [-1]
     assert evidence.shm is not None
-    assert evidence.shm[held[0].target] == 4096
-    Path(held[0].target).unlink()
+    assert evidence.shm[str(path)] == 4096
 
 
 def test_a_program_without_python_says_so_and_nothing_is_missing(programs: Programs, tmp_path: Path) -> None:
