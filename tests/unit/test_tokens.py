@@ -207,3 +207,17 @@ def test_the_tiny_snapshots_differ_in_the_pre_tokenizer_alone():
     a, b = tokens.read_snapshots("tiny:e5-metaspace", "tiny:e5-whitespace")
     ours, theirs = (json.loads((s.folder / "tokenizer.json").read_text()) for s in (a, b))
     assert [key for key in ours if ours[key] != theirs[key]] == ["pre_tokenizer"]
+
+
+def test_equal_ids_of_different_tokens_are_a_difference_among_many_texts_too():
+    def name(first, second):
+        tokenizer = Tokenizer(models.WordLevel({first: 0, second: 1, "?": 2}, unk_token="?"))
+        return tokens.Snapshot(first, Path(), tokenizer)
+
+    one, other = name("a", "b"), name("b", "a")
+    other.tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Replace("a", "c"), normalizers.Replace("b", "a"), normalizers.Replace("c", "b")]
+    )
+    first, second = tokens.compare_snapshots(one, other, ["a", "b"])
+    assert (first.first_divergence.a_tokens, first.first_divergence.b_tokens) == (("a",), ("b",))
+    assert second.first_divergence is not None
