@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from bs4 import BeautifulSoup
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -15,6 +15,8 @@ from benchmarks.tokens_memory import measure_peak
 from triage import tokens
 from triage.errors import InputError
 from triage.report._markup import sanitise_html
+from triage.tokens._align import Side, align
+from triage.tokens._first import ShortSide, find_only_gap
 
 PIECES = ["<s>", "</s>", "<unk>", "▁", "a", "b", "ab", "▁a", "é", "e", "x", "א", "ב", "<b>"]
 METASPACE = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
@@ -103,6 +105,17 @@ def test_the_first_place_is_the_same_whether_one_text_is_compared_or_many(a, b, 
             place = comparison.first_divergence
             assert (place.index, place.char_start, place.char_end) == (first.index_a, first.char_start, first.char_end)
             assert (place.a_tokens, place.b_tokens) == (first.a_tokens, first.b_tokens)
+
+
+@settings(max_examples=200, deadline=None)
+@given(SNAPSHOTS, SNAPSHOTS, HOSTILE)
+@example(snapshot(), snapshot(splitter=1, truncation=1), "a b a b a b a b")  # the same ids at the end, other characters
+@example(snapshot(), snapshot(), "a b")  # no gap at all
+@example(snapshot(), snapshot(splitter=2), "a b")  # as many tokens on both sides
+def test_the_short_way_finds_the_very_gap_of_the_long_one_or_none(a, b, text):
+    one, other = a.encode(text), b.encode(text)
+    gap = find_only_gap(ShortSide.read(one), ShortSide.read(other))
+    assert gap is None or [gap] == align(Side.read(one), Side.read(other))
 
 
 @settings(max_examples=100, deadline=None)
