@@ -1,4 +1,4 @@
-"""Mapping 200,000 keys, self-check and one trace included, is no slower than vLLM's own `WeightsMapper` on the same keys."""
+"""Mapping 200,000 keys, self-check and one trace included, is no slower than vLLM's own `WeightsMapper` on them."""
 
 import json
 import subprocess
@@ -44,7 +44,16 @@ def measure() -> Measurement:
     """Both, in turn, in one process; the results are compared key by key."""
     with tempfile.TemporaryDirectory() as name:
         answer = Path(name) / "seconds.json"
-        command = [sys.executable, "-P", "-c", _CHILD, _PROBES, find_model("tiny:gemma3-legacy"), str(_KEYS), str(_RUNS)]
+        command = [
+            sys.executable,
+            "-P",
+            "-c",
+            _CHILD,
+            _PROBES,
+            find_model("tiny:gemma3-legacy"),
+            str(_KEYS),
+            str(_RUNS),
+        ]
         subprocess.run([*command, answer], check=True, capture_output=True, env=find_versions().environment())
         ours, theirs = json.loads(answer.read_text(encoding="utf-8"))
     ratio, spread = summarise([mine / own for mine, own in zip(ours, theirs, strict=True)])
