@@ -17,9 +17,11 @@ from triage.checkpoints._compare import (
     explain_end,
     explain_key,
     fold_layers,
+    read_model_impl,
 )
 from triage.checkpoints._confirm import EngineStart, start_engine
 from triage.checkpoints._headers import read_checkpoint
+from triage.checkpoints._matrix import Matrix, MatrixRow, compare_versions
 from triage.checkpoints._plot import Branch, grow_tree, plot_keys
 from triage.checkpoints._tables import (
     summarize_layouts,
@@ -28,16 +30,21 @@ from triage.checkpoints._tables import (
     tabulate_start,
     tabulate_trace,
 )
+from triage.engine.weights import ModelImpl
 
 __all__ = [
     "Branch",
     "EngineStart",
     "KeyDiff",
     "KeyStatus",
+    "Matrix",
+    "MatrixRow",
     "Mismatch",
     "ModelDiff",
+    "ModelImpl",
     "classify_checkpoint_keys",
     "compare_keys",
+    "compare_versions",
     "compare_with_model",
     "explain_end",
     "explain_key",
@@ -45,6 +52,7 @@ __all__ = [
     "grow_tree",
     "plot_keys",
     "read_checkpoint",
+    "read_model_impl",
     "start_engine",
     "summarize_layouts",
     "tabulate_misfits",
