@@ -255,6 +255,12 @@ def test_a_name_that_looks_like_a_pattern_is_taken_as_it_is():
     assert rename(r"a+(b)\1.w", rules) == r"\g<0>.w"
 
 
+def test_an_equals_sign_in_a_name_survives_the_command_line():
+    [found] = suggest_rules({"a=b.w": (2,)}, {"c=d.w": (2,)})
+    given_back = parse_rule(f"{found.rule.pattern}={found.rule.replacement}")
+    assert apply_rules(["a=b.w"], [given_back]) == {"a=b.w": "c=d.w"}
+
+
 def test_two_hundred_thousand_keys_are_folded_first():
     old = {f"v.layers.{n}.experts.{e}.{w}": (8,) for n in range(100) for e in range(250) for w in "abcd"}
     new = {f"model.{key}": shape for key, shape in old.items()}
