@@ -12,6 +12,8 @@ import typer
 
 from triage.cli._cases import cases
 from triage.cli._doctor import doctor
+from triage.cli._keys import keys
+from triage.cli._matrix import matrix
 from triage.cli._plan import plan
 from triage.cli._run import run
 from triage.cli._tokens import tokens
@@ -40,7 +42,7 @@ def triage(
         raise typer.Exit
 
 
-for command in (cases, run, tokens, plan, doctor):
+for command in (cases, run, tokens, keys, matrix, plan, doctor):
     app.command()(command)
 
 
