@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from triage.checkpoints._headers import read_checkpoint
+from triage.checkpoints._headers import read_headers
 from triage.engine.history import VersionPair
 from triage.engine.weights import (
     End,
@@ -42,11 +42,12 @@ class KeyStatus(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Mismatch:
-    """A tensor whose name fits and whose shape does not."""
+    """A tensor whose name fits and whose shape does not; ``name`` is what it is loaded under."""
 
     key: str
     checkpoint_shape: tuple[int, ...]
     model_shape: tuple[int, ...]
+    name: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,14 +170,15 @@ def compare_keys(
     ignored: dict[str, str | None] = {}
     mismatched: list[Mismatch] = []
     reached: set[str] = set()
+    second_names = aliases or {}
     for key, shape in checkpoint.items():
         name = key if mapped is None else mapped[key]
-        if name is None or name in (aliases or {}):
+        if name is None or name in second_names:
             ignored[key] = name
         elif name not in expected:
             unexpected[key] = name
         elif expected[name] != shape:
-            mismatched.append(Mismatch(key=key, checkpoint_shape=shape, model_shape=expected[name]))
+            mismatched.append(Mismatch(key=key, checkpoint_shape=shape, model_shape=expected[name], name=name))
             reached.add(name)
         else:
             matched[key] = name
@@ -231,13 +233,10 @@ def request_weights(
     trace: Sequence[str] = (),
 ) -> WeightRequest:
     """What vLLM is to be asked about a checkpoint. Raises `CheckpointError`."""
-    tensors = read_checkpoint(checkpoint)
+    tensors = read_headers(checkpoint).tensors
     return WeightRequest(
         model=model or (checkpoint if checkpoint.is_dir() else checkpoint.parent),
-        tensors={
-            key: (dtype, shape)
-            for key, dtype, shape in zip(tensors["key"], tensors["dtype"], tensors["shape"], strict=True)
-        },
+        tensors={key: (tensor.dtype, tensor.shape) for key, tensor in tensors.items()},
         model_impl=model_impl,
         trace=trace,
     )
@@ -253,7 +252,12 @@ def sort_ends(request: WeightRequest, weights: WeightMap) -> KeyDiff:
         missing=tuple(weights.missing),
         unexpected={key: end.name or key for key, end in by_fate[Fate.UNEXPECTED].items()},
         mismatched=tuple(
-            Mismatch(key=key, checkpoint_shape=request.tensors[key][1], model_shape=end.shape or ())
+            Mismatch(
+                key=key,
+                checkpoint_shape=request.tensors[key][1],
+                model_shape=end.shape or (),
+                name=end.name or key,
+            )
             for key, end in by_fate[Fate.MISMATCHED].items()
         ),
         ignored={key: end.name for key, end in by_fate[Fate.IGNORED].items()},

@@ -12,6 +12,7 @@ import typer
 
 from triage.cli._cases import cases
 from triage.cli._doctor import doctor
+from triage.cli._keys import keys
 from triage.cli._matrix import matrix
 from triage.cli._plan import plan
 from triage.cli._run import run
@@ -41,7 +42,7 @@ def triage(
         raise typer.Exit
 
 
-for command in (cases, run, tokens, matrix, plan, doctor):
+for command in (cases, run, tokens, keys, matrix, plan, doctor):
     app.command()(command)
 
 
