@@ -4,6 +4,8 @@
 True
 """
 
+from triage.hangs._classify import diagnose
+from triage.hangs._device import DeviceWait, find_device_wait
 from triage.hangs._record import (
     Diagnosis,
     Ending,
@@ -27,6 +29,7 @@ from triage.hangs._record import (
 )
 
 __all__ = [
+    "DeviceWait",
     "Diagnosis",
     "Ending",
     "Evidence",
@@ -46,4 +49,6 @@ __all__ = [
     "Sample",
     "Thread",
     "Tick",
+    "diagnose",
+    "find_device_wait",
 ]
