@@ -5,7 +5,11 @@ True
 """
 
 from triage.hangs._classify import diagnose
+from triage.hangs._collect import collect_evidence, take_sample
 from triage.hangs._device import DeviceWait, find_device_wait
+from triage.hangs._faulthandler import prepare_stacks
+from triage.hangs._machine import Baseline, read_baseline
+from triage.hangs._read import parse_record, read_record
 from triage.hangs._record import (
     Diagnosis,
     Ending,
@@ -27,8 +31,11 @@ from triage.hangs._record import (
     Thread,
     Tick,
 )
+from triage.hangs._residue import read_residue
+from triage.hangs._tree import read_listening_ports
 
 __all__ = [
+    "Baseline",
     "DeviceWait",
     "Diagnosis",
     "Ending",
@@ -49,6 +56,14 @@ __all__ = [
     "Sample",
     "Thread",
     "Tick",
+    "collect_evidence",
     "diagnose",
     "find_device_wait",
+    "parse_record",
+    "prepare_stacks",
+    "read_baseline",
+    "read_listening_ports",
+    "read_record",
+    "read_residue",
+    "take_sample",
 ]

@@ -106,25 +106,19 @@ def _list_open(
     if process.stopped or _is_servant(process):
         return []
     found: list[tuple[ProcessPair, ThreadPair | None, Wait]] = [
-        (process, thread, wait) for thread, wait in waits if not _is_closed(process, thread, wait, waits, pairs)
+        (process, thread, wait) for thread, wait in waits if not _is_closed(thread, wait, pairs)
     ]
     if not _threads_stay(process):
         found.append((process, None, Wait(kind=Kind.UNKNOWN)))
     return found
 
 
-def _is_closed(
-    process: ProcessPair, thread: ThreadPair, wait: Wait, waits: list[tuple[ThreadPair, Wait]], pairs: Pairs
-) -> bool:
+def _is_closed(thread: ThreadPair, wait: Wait, pairs: Pairs) -> bool:
     """Whether a wait ends only by an act of the tree itself."""
     if wait.kind in {Kind.READ, Kind.WRITE}:
         return bool(_list_other_ends(pairs, wait)) and (thread.still or not thread.has_python)
     if wait.kind in {Kind.LOCK, Kind.SHARED_LOCK, Kind.FILE_LOCK, Kind.PEER, Kind.COLLECTIVE, Kind.LOOP}:
         return thread.still
-    if wait.kind in {Kind.OUTSIDE, Kind.TIMED} and not thread.has_python:
-        # The threads by which gloo moves its data wait with time limits all their life.
-        main = [own for pair, own in waits if pair.second.tid == process.pid]
-        return bool(main) and main[0].kind is Kind.COLLECTIVE and thread.second.tid != process.pid
     return wait.kind in CLOSED
 
 
@@ -171,7 +165,7 @@ def _say(process: ProcessPair, thread: ThreadPair | None, wait: Wait, pairs: Pai
     what = f"{wait.kind} {wait.target}" if wait.kind in {Kind.READ, Kind.WRITE} else str(wait.kind)
     if pairs and wait.kind in {Kind.READ, Kind.WRITE} and (ends := _list_other_ends(pairs, wait)):
         what += f", whose other end is held by {', '.join(map(str, ends))}"
-    return f"{process}: thread {_name(thread)} {what} in {_place(wait)} ({kernel})"
+    return f"{process}: thread {_name(thread)}, in {_place(wait)}, {what} ({kernel})"
 
 
 def _place(wait: Wait) -> str:
