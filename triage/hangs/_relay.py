@@ -245,6 +245,11 @@ class Relay:
                 route.give_up_sink()
 
     @property
+    def held_up(self) -> bool:
+        """Whether the reader of our output does not read, so that the command cannot go on."""
+        return any(route.blocked for route in self.routes)
+
+    @property
     def drained(self) -> bool:
         """Whether all that was written so far has gone out."""
         return all(isinstance(route, FileRoute) or route.drained for route in self.routes)
