@@ -8,6 +8,8 @@ import pandas as pd
 
 from triage.engine.startup import Phase, Startup
 
+_AFTER = (Phase.READY, Phase.REQUEST)  # no stretches of a start-up: it has ended
+
 
 def compare_startups(startups: Sequence[Startup]) -> pd.DataFrame:
     """One row for each phase that any start reached, one column of seconds for each start.
@@ -16,7 +18,7 @@ def compare_startups(startups: Sequence[Startup]) -> pd.DataFrame:
     which its log ends, is NaN. Log times are good to 1 s.
     """
     columns = {startup.name: _read_durations(startup) for startup in startups}
-    frame = pd.DataFrame(columns, index=[phase.value for phase in Phase if phase is not Phase.READY], dtype=float)
+    frame = pd.DataFrame(columns, index=[phase.value for phase in Phase if phase not in _AFTER], dtype=float)
     frame.index.name = "phase"
     return frame.dropna(how="all")
 
