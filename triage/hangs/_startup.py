@@ -76,4 +76,6 @@ def _find_elapsed(record: HangRecord) -> float:
 def _explain(record: HangRecord, log_path: Path) -> str:
     where = f" in phase {record.phase}" if record.phase else ""
     because = record.diagnosis.because[0] if record.diagnosis.because else ""
-    return f"vLLM did not become ready: {record.ending}{where}, {record.diagnosis.hang_class}. {because} See {log_path}."
+    return (
+        f"vLLM did not become ready: {record.ending}{where}, {record.diagnosis.hang_class}. {because} See {log_path}."
+    )
