@@ -17,7 +17,7 @@ from triage.cli._run import run
 from triage.cli._tokens import tokens
 from triage.cli._watch import watch
 from triage.errors import TriageError
-from triage.verdict import Verdict
+from triage.result import Verdict
 
 app = typer.Typer(
     name="triage",

@@ -7,7 +7,7 @@ import json
 import typer
 
 from triage.cli._console import AsJson, open_console, quote
-from triage.verdict import Verdict
+from triage.result import Verdict
 
 
 def doctor(*, as_json: AsJson = False) -> None:

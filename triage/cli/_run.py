@@ -14,12 +14,10 @@ import typer
 
 from triage.cli._console import AsJson, Catalogue, open_console, quote, read_catalogue
 from triage.errors import InputError
-from triage.verdict import Verdict
+from triage.result import Result, Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from triage.result import Result
 
 
 class Place(StrEnum):
@@ -84,7 +82,6 @@ def choose_exit_code(results: Sequence[Result], *, expect: Verdict | None = None
 
     A run that did not finish cannot meet or miss an expectation, unless INCOMPLETE is what was expected.
 
-    >>> from triage.result import Result
     >>> one = Result(case="c", family="unknown", verdict="REPRODUCED", cause="seen", next_command="")
     >>> choose_exit_code([one, one.model_copy(update={"verdict": Verdict.INCONCLUSIVE})])
     3

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from triage.engine.startup import Phase, Startup
+from triage.engine.phases import Phase
+from triage.engine.startup import Startup
 
 _AFTER = (Phase.READY, Phase.REQUEST)  # no stretches of a start-up: it has ended
 

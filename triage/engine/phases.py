@@ -81,7 +81,7 @@ def strip_colour(line: str) -> str:
 def is_waiting(line: str) -> bool:
     """Whether vLLM says in this line that it waits: such a line is printed again and again while nothing moves.
 
-    >>> is_waiting("INFO 11-23 15:26:01 [shm_broadcast.py:681] No available shared memory broadcast block found in 60 …")
+    >>> is_waiting("INFO 11-23 15:26:01 [shm_broadcast.py:681] No available shared memory broadcast block found in …")
     True
     >>> is_waiting("INFO 11-23 15:26:01 [core.py:1] Starting to load model m...")
     False

@@ -17,7 +17,6 @@ from triage.engine.server import Server, start_server
 from triage.engine.server_log import new_log_path
 from triage.errors import EngineError
 
-
 _YEAR_S = 366 * 24 * 3600.0  # of the leap year 2000, which stands in for the year that the stamps leave out
 _STAMP = re.compile(r"\b(?:DEBUG|INFO|WARNING|ERROR) (\d\d-\d\d \d\d:\d\d:\d\d) \[")
 _PROFILED = re.compile(

@@ -43,10 +43,12 @@ class Life:
         look = self._work.look(now_s)
         self.pids.update(self._work.pids)
         percent = self._gpu.read_percent()
-        if not self._note_output() and not holds_still:
-            self._note_work(look, now_s, percent)
-        elif self._output.at_s is not None:
+        if self._note_output():
             self._work.forget_close()
+        else:
+            self._note_work(look, now_s, percent)
+        if holds_still:  # it waits for our reader, and that is not its fault
+            self._shift(now_s, now_s - self._looked_s)
         self._looked_s = now_s
         wait_s = min(max(_LEAST_S, now_s / _LOOKS_PER_RUN), self._stall_s / _LOOKS_PER_STALL, _MOST_S)
         self.due_s = now_s + wait_s
@@ -63,8 +65,11 @@ class Life:
         """Time in which nobody looked (we were stopped, or the machine was) cannot be held against the command."""
         missed_s = now_s - self.due_s
         if missed_s > max(1.0, self.due_s - self._looked_s):
-            self.at_s = min(now_s, self.at_s + missed_s)
-            self._outward_s = min(now_s, self._outward_s + missed_s)
+            self._shift(now_s, missed_s)
+
+    def _shift(self, now_s: float, by_s: float) -> None:
+        self.at_s = min(now_s, self.at_s + by_s)
+        self._outward_s = min(now_s, self._outward_s + by_s)
 
     def _note_output(self) -> bool:
         """Whether there was output since the last time that is more than a waiting line."""

@@ -1,4 +1,4 @@
-"""Where the output of a watched command goes: what kind of thing it is, and how to write there without being blocked."""
+"""Where the output of a watched command goes: what kind of thing that is, and writing there without being blocked."""
 
 from __future__ import annotations
 

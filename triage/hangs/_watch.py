@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from triage.hangs._check import check_command, check_limit, prepare_folder
 from triage.hangs._life import Life
@@ -19,8 +20,11 @@ from triage.hangs._signals import Signals, catch_signals
 from triage.hangs._sinks import Sink
 from triage.hangs._state import RecordFile, State
 from triage.hangs._work import WorkReader
-from triage.processes import Guarded, start_guarded
 from triage.processes import Ending as Ended
+from triage.processes import Guarded, start_guarded
+
+if TYPE_CHECKING:
+    from triage.hangs._machine import Baseline
 
 EXIT_HANG = 124
 _EXIT_LOST = 3  # the guard was killed: nobody can tell how the command ended
@@ -31,6 +35,7 @@ _PROBE_LIMIT_S = 4.0
 _WAIT_MOST_S = 5.0
 _DRAIN_S = 10.0  # how long a reader that does not read may hold up the end, after a hang
 _STACKS_FOLDER = "stacks"
+_GONE = select.POLLERR | select.POLLHUP | select.POLLNVAL  # of a sink: nobody reads it any more
 
 
 class _Collecting:
@@ -90,6 +95,7 @@ class Watch:
         self._told_to_end = False
         self._ended_itself = False
         self._ports: frozenset[int] = frozenset()
+        self._baseline: Baseline | None = None
 
     def _clock(self) -> float:
         return time.monotonic() - self._began_s
@@ -147,7 +153,6 @@ class Watch:
         def read() -> None:
             self._baseline = read_baseline()
 
-        self._baseline = None
         self._reading = threading.Thread(target=read, daemon=True)
         self._reading.start()
         self._reading.join(0.05)
@@ -184,7 +189,7 @@ class Watch:
                 self._poll.register(fd, events)
             self._polled = wanted
         ready = self._poll.poll(1000 * max(0.0, self._find_wait()))
-        broken = [fd for fd, event in ready if event & (select.POLLERR | select.POLLNVAL)]
+        broken = [fd for fd, event in ready if event & _GONE]
         if broken:
             self._relay.note_errors(broken)
         self._signals.drain()
@@ -211,7 +216,7 @@ class Watch:
                 self._collecting = None  # it printed something: it was slow, not stuck
                 self._state.ending = Ending.RUNNING
             elif self._collecting.done or len(self._signals.stops) > 1:
-                self._end_with_evidence(now_s)
+                self._end_with_evidence()
         elif self._signals.stops:
             self._begin_end(Ending.STOPPED, now_s, gap_s=_STOP_GAP_S, limit_s=_STOP_LIMIT_S)
         elif self._until is not None and any(mark.phase == self._until for mark in self._output.phases):
@@ -246,7 +251,7 @@ class Watch:
 
         self._collecting = _Collecting(collect, limit_s=limit_s, wake=lambda: _wake(self._waker))
 
-    def _end_with_evidence(self, now_s: float) -> None:
+    def _end_with_evidence(self) -> None:
         """Everything is on disk before the first signal."""
         if self._collecting is not None:
             self._state.evidence = self._collecting.read()
@@ -321,7 +326,7 @@ class Watch:
         for fd, events in self._relay.poll_fds().items():
             poll.register(fd, events)
         ready = poll.poll(100)
-        self._relay.note_errors(fd for fd, event in ready if event & select.POLLERR)
+        self._relay.note_errors(fd for fd, event in ready if event & _GONE)
 
     def _wait_for(self, collecting: _Collecting) -> bool:
         while not collecting.done:
