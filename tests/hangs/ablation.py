@@ -28,7 +28,7 @@ _PROCESS: dict[str, Callable[[Process], Process]] = {
     },
 }
 _GPU: dict[str, Callable[[GpuSample], GpuSample | None]] = {
-    "GPU": lambda gpu: None,
+    "GPU": lambda _: None,
     "holders": lambda gpu: replace(gpu, holders=()),
     "readings": lambda gpu: replace(gpu, readings=()),
     "utilisation": lambda gpu: replace(

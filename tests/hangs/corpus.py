@@ -66,9 +66,9 @@ def watch_program(program: Program) -> Watched:
         if program.label is HangClass.OOM_KILLED:
             group = stack.enter_context(make_memory_group(GROUP_BYTES))
             command = ("sh", "-c", f"echo $$ > {group}/cgroup.procs && exec {' '.join(command)}")
+        options = ["--stall-s", str(stall_s), "--timeout-s", str(timeout_s), "--out", folder]
         done = subprocess.run(
-            [sys.executable, "-m", "triage.cli", "watch", "--stall-s", str(stall_s), "--timeout-s", str(timeout_s)]
-            + ["--out", folder, "--", *command],
+            [sys.executable, "-m", "triage.cli", "watch", *options, "--", *command],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -57,9 +57,8 @@ def _find_own_reason(process: ProcessPair, waits: Mapping[int, list[tuple[Thread
     if process.stopped:
         return f"{process} is stopped (state T) in both samples."
     if holder := _find_gil_holder(process):
-        frame = holder.second.frames[0]
         return (
-            f"{process}: thread {_name(holder)} holds the GIL in {frame}, asleep in both samples, "
+            f"{process}: thread {_name(holder)} holds the GIL in {_tell_call(holder)}, asleep in both samples, "
             f"and its other threads of Python wait for it."
         )
     own = [(thread, wait) for thread, wait in waits[process.pid] if wait.kind is not Kind.POOL]
@@ -93,6 +92,14 @@ def _find_gil_holder(process: ProcessPair) -> ThreadPair | None:
         if _holds_gil(thread) and thread.in_states("S") and thread.still and others and "ioctl" not in calls:
             return thread  # an ioctl is a driver's, a GPU's most of all
     return None
+
+
+def _tell_call(thread: ThreadPair) -> str:
+    """The innermost call that has a name, and the line of Python that made it."""
+    frames = thread.second.frames
+    named = next((frame for frame in frames if not frame.function.startswith("0x")), frames[0])
+    own = next((frame for frame in frames if not frame.native), named)
+    return str(named) if named is own else f"{named}, called by {own}"
 
 
 def _holds_gil(thread: ThreadPair) -> bool:

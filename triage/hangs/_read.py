@@ -49,25 +49,28 @@ def _build(kind: Any, value: Any, place: str) -> Any:
     if is_dataclass(kind):
         return _build_dataclass(kind, value, place)
     if origin in {Union, types.UnionType}:
-        if value is None and type(None) in inner:
-            return None
-        return _build(next(part for part in inner if part is not type(None)), value, place)
+        known = next(part for part in inner if part is not type(None))
+        return None if value is None and type(None) in inner else _build(known, value, place)
     if origin is tuple:
-        if not isinstance(value, list):
-            raise TypeError(f"{place} is no list")
-        return tuple(_build(inner[0], item, f"{place}[{index}]") for index, item in enumerate(value))
+        items = enumerate(_check(list, value, place))
+        return tuple(_build(inner[0], item, f"{place}[{index}]") for index, item in items)
     if origin is dict:
-        if not isinstance(value, dict):
-            raise TypeError(f"{place} is no object")
-        return {name: _build(inner[1], item, f"{place}.{name}") for name, item in value.items()}
-    if origin is Literal:
-        if value not in inner:
-            raise ValueError(f"{place} is {value!r}")
-        return value
+        members = _check(dict, value, place).items()
+        return {name: _build(inner[1], item, f"{place}.{name}") for name, item in members}
     return _build_plain(kind, value, place)
 
 
+def _check(kind: type[Any], value: Any, place: str) -> Any:
+    if not isinstance(value, kind):
+        raise TypeError(f"{place} is no {kind.__name__}")
+    return value
+
+
 def _build_plain(kind: Any, value: Any, place: str) -> Any:
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise ValueError(f"{place} is {value!r}")
+        return value
     if isinstance(kind, type) and issubclass(kind, Enum):
         return kind(value)
     if kind is float and type(value) is int:
@@ -78,8 +81,7 @@ def _build_plain(kind: Any, value: Any, place: str) -> Any:
 
 
 def _build_dataclass(kind: Any, value: Any, place: str) -> Any:
-    if not isinstance(value, dict):
-        raise TypeError(f"{place} is no object")
+    _check(dict, value, place)
     hints = _read_hints(kind)
     given = {}
     for field in fields(kind):

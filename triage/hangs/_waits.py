@@ -82,12 +82,15 @@ def read_wait(process: ProcessPair, thread: ThreadPair) -> Wait:
 
 
 def _read(process: ProcessPair, pair: ThreadPair, thread: Thread) -> Wait:
-    frames = thread.frames
-    place = next((frame for frame in frames if not frame.native), None)
-    if thread.state == "T":
-        return Wait(kind=Kind.STOPPED, place=place)
+    place = next((frame for frame in thread.frames if not frame.native), None)
     if thread.state not in {"S", "D"}:
-        return Wait(kind=Kind.UNKNOWN, place=place)
+        return Wait(kind=Kind.STOPPED if thread.state == "T" else Kind.UNKNOWN, place=place)
+    return _read_sleeping(process, pair, thread, place)
+
+
+def _read_sleeping(process: ProcessPair, pair: ThreadPair, thread: Thread, place: Frame | None) -> Wait:
+    """What a thread waits for that is asleep in the kernel."""
+    frames = thread.frames
     is_main = thread.tid == process.pid
     if any(is_placed(frame, SERVANT_THREADS) for frame in frames):
         return Wait(kind=Kind.SERVANT, place=place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,7 @@ from triage.hangs import (
     plot_timeline,
     read_record,
 )
-from triage.redaction import redact_text
+from triage.redaction import redact_result, redact_text
 from triage.report._body import Block, Body
 from triage.report._markup import clean_text, make_anchor
 from triage.report._render import render_body
@@ -35,6 +36,7 @@ from triage.result import Evidence, Family, Result, Verdict
 _DOTS = 192
 _SHOWN_FRAMES = 4
 _KEPT_LINES = 400
+_SPACE = "\N{NO-BREAK SPACE}"
 
 _VERDICTS = {
     HangClass.UNKNOWN: Verdict.INCONCLUSIVE,
@@ -79,9 +81,11 @@ def write_hang_report(record: HangRecord | Path, path: Path) -> Result:
     """
     if isinstance(record, Path):
         record = read_record(record)
+    result = redact_result(judge_record(record))
+    command = redact_text(shlex.join(record.command))  # before it is redacted: what is put for a path wants no quotes
     record = parse_record(json.loads(redact_text(record.to_text())))
-    result = judge_record(record)
-    write_atomic(path, render_body(_make_body(record), result=result, beside=("hang.json",), index=None))
+    page = render_body(_make_body(record, command=_plain(command)), result=result, beside=("hang.json",), index=None)
+    write_atomic(path, page)
     return result
 
 
@@ -145,7 +149,7 @@ def _say_gpu(sample: Sample) -> str:
     return _plain("; ".join(told) + (f"; held by {holders}" if holders else "") + f" ({sample.gpu.source})")
 
 
-def _make_body(record: HangRecord) -> Body:
+def _make_body(record: HangRecord, *, command: str) -> Body:
     """The blocks of the page; a section that has nothing to show is left out."""
     sections = [
         ("Timeline", _draw_timeline(record)),
@@ -156,7 +160,7 @@ def _make_body(record: HangRecord) -> Body:
         ("What is left", _draw_residue(record)),
     ]
     shown = [(title, html) for title, html in sections if html]
-    lead = Markup("<p>The command: <code>{}</code></p>").format(_plain(shlex.join(record.command)))
+    lead = Markup("<p>The command: <code>{}</code></p>").format(command)
     return Body(
         title=f"{record.diagnosis.hang_class.replace('_', ' ').capitalize()}: {_WORDS[record.diagnosis.hang_class]}",
         lead=lead,
@@ -189,8 +193,8 @@ def _draw_processes(record: HangRecord) -> Markup:
             str(process.ppid),
             process.state,
             _say_wait(process),
-            f"{process.cpu_s:.1f} s",
-            f"{process.rss_bytes / 2**20:,.0f} MiB",
+            f"{process.cpu_s:.1f}{_SPACE}s",
+            f"{process.rss_bytes / 2**20:,.0f}{_SPACE}MiB",
             _say_calls(process),
         )
         for process in last.values()
@@ -287,7 +291,7 @@ def _draw_table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str
 def _plain(text: str, *, whole: bool = False) -> str:
     """Foreign text without colours and control characters; on one line unless ``whole``."""
     cleaned = clean_text(text)
-    return cleaned if whole else " ".join(cleaned.split())
+    return cleaned if whole else re.sub(r"[ \t\r\n]+", " ", cleaned).strip()
 
 
 def _read_time(text: str) -> datetime | None:

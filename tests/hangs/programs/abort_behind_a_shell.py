@@ -3,4 +3,4 @@
 import subprocess
 import sys
 
-sys.exit(subprocess.run(["sh", "-c", "sh -c 'kill -ABRT $$'; exit $?"]).returncode)
+sys.exit(subprocess.run(["sh", "-c", "sh -c 'kill -ABRT $$'; exit $?"], check=False).returncode)

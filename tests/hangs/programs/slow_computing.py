@@ -3,4 +3,4 @@
 import subprocess
 import sys
 
-subprocess.run([sys.executable, "-c", "import hashlib\nwhile True: hashlib.sha256(b'x' * 100_000_000)"])
+subprocess.run([sys.executable, "-c", "import hashlib\nwhile True: hashlib.sha256(b'x' * 100_000_000)"], check=True)
