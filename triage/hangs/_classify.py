@@ -143,6 +143,9 @@ def _find_blind_spot(process: ProcessPair) -> str | None:
     for thread in process.threads:
         if thread.has_python and not thread.still:
             return f"{process} holds a GPU, and a stack of it is not the same in both samples."
+        # Whatever waits in the kernel does so in native code: without such a call on top the stack is not whole.
+        if thread.has_python and not all(side.frames[0].native for side in (thread.first, thread.second)):
+            return f"{process} holds a GPU, and a stack of it lacks its native calls."
     return None
 
 
