@@ -1,4 +1,4 @@
-"""Evidence of a thread that waits for a GPU, made up for machines without one. What a real GPU shows is in tests/gpu."""
+"""Made-up evidence of a thread that waits for a GPU, for machines without one. A real one is in tests/gpu."""
 
 from __future__ import annotations
 
