@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import time
 from collections.abc import Iterable
 
 from triage.hangs._lines import LineReader, Output
@@ -30,7 +31,9 @@ _SPLICE_FROM_BYTES = 64 * 1024
 _FILE_LOOK_S = 0.1
 _NAP_MOST_S = 0.02
 _NAP_LEAST_S = 0.001
+_STAY_S = 0.05  # then it is time to look after the rest
 _DENSE_S = 0.03  # output that comes at shorter intervals is worth waiting for
+_FILLED_BYTES, _FULL_BYTES = 0.6 * PIPE_BYTES, 0.8 * PIPE_BYTES  # so much at a time: fuller, and the writer waits
 
 
 class FileRoute:
@@ -197,8 +200,8 @@ class Relay:
         self._by_fd = {stdout: self._open(stdout)}
         self._by_fd[stderr] = self._by_fd[stdout] if is_same(stdout, stderr) else self._open(stderr)
         self.child_fds = (self._by_fd[stdout].child_fd, self._by_fd[stderr].child_fd)
-        self.napping_s = 0.0
-        self._moved_at_s = float("-inf")
+        self._nap_s = 0.0
+        self.moved_at_s = float("-inf")
 
     def _open(self, fd: int) -> FileRoute | StreamRoute:
         lines = self._output.open_stream()
@@ -221,21 +224,28 @@ class Relay:
         """How long to wait at most although nothing is reported: a file does not report its growth."""
         return _FILE_LOOK_S if any(isinstance(route, FileRoute) for route in self.routes) else None
 
-    def pump(self, now_s: float) -> int:
-        """Passes on what is there. Sets `napping_s`: how long to let the pipes fill before the next time."""
-        moved = sum(route.pump() for route in self.routes)
-        if any(route.blocked for route in self.routes) or not moved:
-            self.napping_s = 0.0
-        elif now_s - self._moved_at_s > _DENSE_S + self.napping_s:
-            self.napping_s = 0.0  # a single line goes out at once
-        elif self.napping_s == 0.0:
-            self.napping_s = _NAP_LEAST_S
-        elif moved > PIPE_BYTES // 2:
-            self.napping_s = max(_NAP_LEAST_S, self.napping_s / 1.5) if moved < PIPE_BYTES * 0.9 else 0.0
-        elif moved < PIPE_BYTES // 3:
-            self.napping_s = min(_NAP_MOST_S, self.napping_s * 1.5)
-        if moved:
-            self._moved_at_s = now_s
+    def pump(self) -> None:
+        """Passes on what is there. While much of it comes, lets the pipes fill in between, and stays at it a while."""
+        now_s = time.monotonic()
+        until_s = now_s + _STAY_S
+        while self._pump_once(now_s) and self._nap_s and now_s < until_s:
+            time.sleep(self._nap_s)
+            now_s = time.monotonic()
+
+    def _pump_once(self, now_s: float) -> int:
+        moved = 0
+        for route in self.routes:
+            moved += route.pump()
+        if not moved or self.held_up:
+            self._nap_s = 0.0
+            return moved
+        self.moved_at_s, before_s = now_s, self.moved_at_s
+        if now_s - before_s > _DENSE_S + self._nap_s:
+            self._nap_s = 0.0  # a single line goes out at once
+        elif moved > _FULL_BYTES:
+            self._nap_s /= 1.3
+        elif moved < _FILLED_BYTES:
+            self._nap_s = min(_NAP_MOST_S, max(_NAP_LEAST_S, self._nap_s * 1.3))
         return moved
 
     def note_errors(self, broken: Iterable[int]) -> None:
