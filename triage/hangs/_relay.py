@@ -34,7 +34,7 @@ _NAP_LEAST_S = 0.001
 _SPLICE = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 _STAY_S = 0.1  # then it is time to look after the rest
 _DENSE_S = 0.03  # output that comes at shorter intervals is worth waiting for
-_FILLED_SHARE, _FULL_SHARE = 0.6, 0.8  # of a pipe at a time: fuller, and the writer has to wait
+_FILLED_SHARE, _FULL_SHARE = 0.75, 0.92  # of a pipe at a time: fuller, and the writer has to wait
 _POUR_LEAST_BYTES = 256 * 1024
 _FILE_MOST_BYTES = 1 << 20  # of a file that grew, what is read at a time
 
