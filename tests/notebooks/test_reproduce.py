@@ -13,8 +13,8 @@ import pytest
 import triage
 from tests.notebooks.shelf import Shelf, code, parameters, prose
 from triage.errors import InputError, ParameterError, StorageError
+from triage.redaction import redact_text
 from triage.report import reproduce_case
-from triage.report._redact import redact_text
 from triage.result import Verdict, read_result
 
 DEATHS = {

@@ -91,6 +91,7 @@ class Programs:
             for child in family:
                 child.kill()
             process.kill()
+        for process in self._started:  # only now: one that traces another keeps it until it ends itself
             process.wait()
             assert process.stdout is not None
             process.stdout.close()

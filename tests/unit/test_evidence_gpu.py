@@ -184,6 +184,21 @@ def test_evidence_comes_although_a_tool_never_returns_and_ignores_term(
     assert len(asked) == 6  # it is not asked a second time: 2 calls of one, 1 of the other
 
 
+def test_a_tool_that_even_a_kill_does_not_end_is_left_behind(
+    tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tool(tools, "amd-smi", "exec sleep 300")
+    monkeypatch.setattr(os, "killpg", lambda *_: None)  # as a process in state D takes it
+    sample, missing = read_gpus(limit_s=0.3, root=tmp_path)
+    assert sample is None
+    left = [int(item.why.rpartition(" ")[2]) for item in missing]
+    assert "outlived SIGKILL: it was left behind as pid" in missing[0].why
+    for pid in left:
+        assert is_alive(pid)
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+
+
 def test_sysfs_answers_for_a_tool_that_does_not(tools: Path, tmp_path: Path) -> None:
     write_tool(tools, "amd-smi", "exec sleep 300")
     write_card(tmp_path, 1, busy=100, used=5 * GIB)

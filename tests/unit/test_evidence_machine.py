@@ -160,6 +160,17 @@ def test_only_lines_of_the_kernel_since_the_beginning_are_kept(tmp_path: Path) -
     assert not [line for line in read_kernel_log(now) if "triage-test" in line]
 
 
+def test_a_log_that_repeats_itself_keeps_its_beginning_and_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [f"<6>[{number}.000000][  T70] line {number}" for number in range(10_000)]
+    monkeypatch.setattr(kernel, "_read_log", lambda _: "\n".join(lines))
+    kept = read_kernel_log(99.0)
+    assert (kept[0], kept[500], kept[-1]) == (
+        "[100.000000] line 100",
+        "(8900 lines left out)",
+        "[9999.000000] line 9999",
+    )
+
+
 def test_a_log_that_may_not_be_read_is_missing_with_the_mend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def refuse(size: int) -> str:
         raise PermissionError(1, "Operation not permitted")
@@ -212,7 +223,8 @@ def test_a_port_that_is_still_taken_is_residue(programs: Programs) -> None:
     assert read_residue(read_baseline(), ports=[port]).ports == ()
 
 
-def test_gpu_memory_that_is_not_given_back_is_residue(tmp_path: Path) -> None:
+def test_gpu_memory_that_is_not_given_back_is_residue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("triage.hangs._residue._SETTLE_S", 0.1)
     device = tmp_path / "sys/class/drm/card0/device"
     device.mkdir(parents=True)
     for name, value in (("gpu_busy_percent", 0), ("mem_info_vram_total", 1 << 38), ("mem_info_vram_used", 1 << 30)):

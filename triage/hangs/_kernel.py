@@ -9,7 +9,7 @@ from pathlib import Path
 
 _READ_ALL, _SIZE_BUFFER = 3, 10  # actions of syslog(2)
 _LINE = re.compile(r"<\d+>\[\s*(\d+\.\d+)\](?:\[\s*[TC]\d+\])? ?(.*)")
-_LINES = 500
+_LINES = 500  # of the first and of the last: a fault begins the story, and may repeat itself for megabytes
 _CHUNK = 1 << 20
 _DUMP_BYTES = 256 << 20  # of one dump; beyond that it is cut
 
@@ -38,13 +38,14 @@ def read_log_time() -> float | None:
 
 
 def read_kernel_log(since_s: float) -> tuple[str, ...]:
-    """The lines after a time of `read_log_time`, the last 500 of them. Raises `OSError` where it may not be read."""
+    """The lines after a time of `read_log_time`, at most the first and the last 500. Raises `OSError` if refused."""
     found = []
     for line in _read_log(0).splitlines():
         match = _LINE.match(line)
         if match and float(match[1]) > since_s:
             found.append(f"[{match[1]}] {match[2]}")
-    return tuple(found[-_LINES:])
+    left_out = len(found) - 2 * _LINES
+    return tuple(found if left_out <= 0 else [*found[:_LINES], f"({left_out} lines left out)", *found[-_LINES:]])
 
 
 def list_devcoredumps(root: Path) -> dict[str, Path]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from triage.hangs._gpu import ROOT, has_gpu, read_gpus, read_sysfs
 from triage.hangs._machine import Baseline, read_shm, sum_vram
+from triage.hangs._probe import ask_all
 from triage.hangs._procfs import list_fds, read_tcp
 from triage.hangs._record import Leftover, Residue
 from triage.hangs._tree import read_mapped_shm
@@ -16,6 +18,7 @@ from triage.hangs._tree import read_mapped_shm
 _SETTLE_S = 3.0  # a driver gives memory back a moment after the death of its holder
 _VRAM_BYTES = 64 << 20  # less is the driver's own coming and going
 _TOOL_S = 3.0
+_HELD_S = 3.0
 
 
 def read_residue(
@@ -47,11 +50,15 @@ def _read_left_shm(baseline: Baseline, tree: set[int]) -> dict[str, int] | None:
     new = {path: size for path, size in now.items() if path not in baseline.shm}
     if not new:
         return {}
-    held: set[str] = set()
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and int(entry) not in tree:
-            held |= read_mapped_shm(int(entry)) | set(list_fds(int(entry)).values())
+    others = [int(entry) for entry in os.listdir("/proc") if entry.isdigit() and int(entry) not in tree]
+    # Side by side: the mappings of a process in state D may keep their reader waiting.
+    answers = ask_all({pid: partial(_list_held, pid) for pid in others}, limit_s=_HELD_S)
+    held = set().union(*answers.given.values())
     return {path: size for path, size in new.items() if path not in held}
+
+
+def _list_held(pid: int) -> set[str]:
+    return read_mapped_shm(pid) | set(list_fds(pid).values())
 
 
 def _read_left_ports(ports: Iterable[int]) -> tuple[int, ...]:

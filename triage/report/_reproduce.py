@@ -15,11 +15,11 @@ from triage.cases import CATALOGUE_VARIABLE, Case
 from triage.engine.server_log import LOGS_VARIABLE
 from triage.errors import StorageError
 from triage.files import make_folder, write_atomic
+from triage.redaction import redact_result, redact_text
 from triage.report._audit import Audit, audit_notebook
 from triage.report._execute import Run, execute_notebook, read_source
 from triage.report._outcome import End
 from triage.report._parameters import Parameter, check_parameters, read_parameters
-from triage.report._redact import redact_result, redact_text
 from triage.report._render import prepare_rendering, render_report
 from triage.report._settle import open_result, settle_result
 from triage.result import Result

@@ -21,8 +21,8 @@ from papermill.exceptions import PapermillExecutionError
 from papermill.iorw import LocalHandler, papermill_io
 
 from triage.files import replace_file
+from triage.redaction import redact_text
 from triage.report._outcome import End, Outcome, Request
-from triage.report._redact import redact_text
 
 _SOCKET_PATH_BYTES = 100  # the kernel's limit is 107, and jupyter_client adds a number
 

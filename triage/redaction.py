@@ -13,7 +13,6 @@ from pathlib import Path
 
 import psutil
 
-import triage
 from triage.engine.cache import find_cache
 from triage.result import Result
 
@@ -46,7 +45,7 @@ def redact_result(result: Result) -> Result:
 
 def _list_paths() -> dict[str, str]:
     """What a path is called instead. Only folders of somebody's own: /usr tells nothing."""
-    checkout = str(Path(triage.__file__).parents[1])
+    checkout = str(Path(__file__).parents[1])
     paths = {str(find_cache()): "$TRIAGE_CACHE", str(Path.home()): "~"}
     if checkout not in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
         paths[checkout] = "(triage)"

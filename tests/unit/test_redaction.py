@@ -5,7 +5,7 @@ import socket
 import psutil
 import pytest
 
-from triage.report._redact import redact_text
+from triage.redaction import redact_text
 
 
 @pytest.fixture(autouse=True)
