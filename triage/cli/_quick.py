@@ -15,6 +15,8 @@ from triage.errors import TriageError
 if TYPE_CHECKING:
     from triage.hangs import HangRecord
 
+_PAGE = "report.html"
+_PAGE_LIMIT_S = 60.0
 _OPTIONS = {"--stall-s": float, "--timeout-s": float, "--out": Path}
 
 
@@ -64,8 +66,34 @@ def run_watch(command: Sequence[str], *, stall_s: float, timeout_s: float | None
 
     folder = _choose_folder() if out is None else out
     record = watch_command(command, out=folder, stall_s=stall_s, timeout_s=timeout_s)
-    _tell(record, folder)
+    page = _write_page(record, folder)
+    _tell(record, folder / (page or "hang.json"))
     return record.exit_code
+
+
+def _write_page(record: HangRecord, folder: Path) -> str | None:
+    """The page beside the record, after anything but a clean end; its name, or None where there is none.
+
+    A process of its own writes it: whatever befalls it, the exit code is the command's.
+    """
+    import subprocess
+
+    from triage.hangs._record import Ending
+
+    if record.exit_code == 0 and record.ending in {Ending.EXITED, Ending.REACHED}:
+        return None
+    words = [sys.executable, "-m", "triage.report._hang", str(folder / "hang.json"), str(folder / _PAGE)]
+    try:
+        done = subprocess.run(
+            words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PAGE_LIMIT_S, check=False
+        )
+        why = done.stderr.strip().splitlines()[-1:] if done.returncode else None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        why = [str(error)]
+    if why is None:
+        return _PAGE
+    print(f"triage: {folder / _PAGE} was not written: {''.join(why) or 'it ended without a word'}", file=sys.stderr)
+    return None
 
 
 def _choose_folder() -> Path:
@@ -79,14 +107,14 @@ def _choose_folder() -> Path:
     return (here if usable else Path(tempfile.gettempdir()) / "triage-watch") / name
 
 
-def _tell(record: HangRecord, folder: Path) -> None:
+def _tell(record: HangRecord, page: Path) -> None:
     """One sentence on stderr, where something happened that the command itself does not say."""
     from triage.hangs._record import Ending, HangClass
 
     ended_by_us = record.ending in {Ending.STALLED, Ending.TIME_LIMIT, Ending.STOPPED}
     if not ended_by_us and not record.orphans and record.diagnosis.hang_class is HangClass.NONE:
         return
-    print(f"triage: {_describe(record)} See {folder / 'hang.json'}", file=sys.stderr)
+    print(f"triage: {_describe(record)} See {page}", file=sys.stderr)
 
 
 def _describe(record: HangRecord) -> str:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from triage.hangs._device import DeviceWait, find_device_wait
     from triage.hangs._faulthandler import prepare_stacks
     from triage.hangs._machine import Baseline, read_baseline
+    from triage.hangs._plot import explain_record, plot_timeline
+    from triage.hangs._read import parse_record, read_record
     from triage.hangs._record import (
         Diagnosis,
         Ending,
@@ -66,10 +68,14 @@ _HOME = {
     "Tick": "_record",
     "collect_evidence": "_collect",
     "diagnose": "_classify",
+    "explain_record": "_plot",
     "find_device_wait": "_device",
+    "parse_record": "_read",
+    "plot_timeline": "_plot",
     "prepare_stacks": "_faulthandler",
     "read_baseline": "_machine",
     "read_listening_ports": "_tree",
+    "read_record": "_read",
     "read_residue": "_residue",
     "take_sample": "_collect",
     "watch_command": "_watch",
@@ -100,10 +106,14 @@ __all__ = [
     "Tick",
     "collect_evidence",
     "diagnose",
+    "explain_record",
     "find_device_wait",
+    "parse_record",
+    "plot_timeline",
     "prepare_stacks",
     "read_baseline",
     "read_listening_ports",
+    "read_record",
     "read_residue",
     "take_sample",
     "watch_command",

@@ -63,10 +63,11 @@ def _diagnose_stall(evidence: Evidence, seen_pids: frozenset[int]) -> Diagnosis:
         return _diagnose_device(pairs)
     if doubt := _find_gap(pairs):
         return _unknown(doubt)
-    if not pairs.quiet:
-        return _unknown(
-            f"The tree used {pairs.cpu_s:.2f} s of CPU time in the {pairs.interval_s:.1f} s between the samples."
-        )
+    return _diagnose_host(evidence, pairs, seen_pids)
+
+
+def _diagnose_host(evidence: Evidence, pairs: Pairs, seen_pids: frozenset[int]) -> Diagnosis:
+    """No thread is in a wait for a GPU, and the whole tree is known."""
     deadlock, shutdown = find_deadlock(pairs), find_shutdown(pairs)
     crashed = find_crashed_part(evidence, pairs, seen_pids)
     if shutdown.decided:
@@ -102,17 +103,19 @@ def _find_gap(pairs: Pairs) -> str | None:
     """What is not known of the tree, or changed in it, so that nothing can be said of it as a whole."""
     if not pairs.same:
         return "Processes of the tree came or went between the samples."
-    for process in pairs.processes:
-        if not process.states_known or process.main is None:
-            return f"The state of {process} is not known in both samples."
-        if not process.stopped and _stack_is_missing(process):
-            return f"The stack of the main thread of {process} is not known in both samples."
-        holds_gpu = opens_gpu(process.first) or opens_gpu(process.second)
-        if holds_gpu and (doubt := _find_blind_spot(process)) is not None:
-            return doubt
-        if any(is_device_wait(thread) for side in (process.first, process.second) for thread in side.threads):
-            return f"{process} is in a wait for the GPU, and its state does not say whether it still was."
-    return None
+    if not pairs.quiet:
+        return f"The tree used {pairs.cpu_s:.2f} s of CPU time in the {pairs.interval_s:.1f} s between the samples."
+    return next((gap for process in pairs.processes if (gap := _find_gap_of(process))), None)
+
+
+def _find_gap_of(process: ProcessPair) -> str | None:
+    if not process.states_known or process.main is None:
+        return f"The state of {process} is not known in both samples."
+    if not process.stopped and _stack_is_missing(process):
+        return f"The stack of the main thread of {process} is not known in both samples."
+    if any(is_device_wait(thread) for side in (process.first, process.second) for thread in side.threads):
+        return f"{process} is in a wait for the GPU, and its state does not say whether it still was."
+    return _find_blind_spot(process) if opens_gpu(process.first) or opens_gpu(process.second) else None
 
 
 def _stack_is_missing(process: ProcessPair) -> bool:

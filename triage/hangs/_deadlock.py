@@ -57,9 +57,8 @@ def _find_own_reason(process: ProcessPair, waits: Mapping[int, list[tuple[Thread
     if process.stopped:
         return f"{process} is stopped (state T) in both samples."
     if holder := _find_gil_holder(process):
-        frame = holder.second.frames[0]
         return (
-            f"{process}: thread {_name(holder)} holds the GIL in {frame}, asleep in both samples, "
+            f"{process}: thread {_name(holder)} holds the GIL in {_tell_call(holder)}, asleep in both samples, "
             f"and its other threads of Python wait for it."
         )
     own = [(thread, wait) for thread, wait in waits[process.pid] if wait.kind is not Kind.POOL]
@@ -95,6 +94,14 @@ def _find_gil_holder(process: ProcessPair) -> ThreadPair | None:
     return None
 
 
+def _tell_call(thread: ThreadPair) -> str:
+    """The innermost call that has a name, and the line of Python that made it."""
+    frames = thread.second.frames
+    named = next((frame for frame in frames if not frame.function.startswith("0x")), frames[0])
+    own = next((frame for frame in frames if not frame.native), named)
+    return str(named) if named is own else f"{named}, called by {own}"
+
+
 def _holds_gil(thread: ThreadPair) -> bool:
     return thread.first.holds_gil is True and thread.second.holds_gil is True
 
@@ -106,25 +113,19 @@ def _list_open(
     if process.stopped or _is_servant(process):
         return []
     found: list[tuple[ProcessPair, ThreadPair | None, Wait]] = [
-        (process, thread, wait) for thread, wait in waits if not _is_closed(process, thread, wait, waits, pairs)
+        (process, thread, wait) for thread, wait in waits if not _is_closed(thread, wait, pairs)
     ]
     if not _threads_stay(process):
         found.append((process, None, Wait(kind=Kind.UNKNOWN)))
     return found
 
 
-def _is_closed(
-    process: ProcessPair, thread: ThreadPair, wait: Wait, waits: list[tuple[ThreadPair, Wait]], pairs: Pairs
-) -> bool:
+def _is_closed(thread: ThreadPair, wait: Wait, pairs: Pairs) -> bool:
     """Whether a wait ends only by an act of the tree itself."""
     if wait.kind in {Kind.READ, Kind.WRITE}:
         return bool(_list_other_ends(pairs, wait)) and (thread.still or not thread.has_python)
     if wait.kind in {Kind.LOCK, Kind.SHARED_LOCK, Kind.FILE_LOCK, Kind.PEER, Kind.COLLECTIVE, Kind.LOOP}:
         return thread.still
-    if wait.kind in {Kind.OUTSIDE, Kind.TIMED} and not thread.has_python:
-        # The threads by which gloo moves its data wait with time limits all their life.
-        main = [own for pair, own in waits if pair.second.tid == process.pid]
-        return bool(main) and main[0].kind is Kind.COLLECTIVE and thread.second.tid != process.pid
     return wait.kind in CLOSED
 
 
@@ -171,7 +172,7 @@ def _say(process: ProcessPair, thread: ThreadPair | None, wait: Wait, pairs: Pai
     what = f"{wait.kind} {wait.target}" if wait.kind in {Kind.READ, Kind.WRITE} else str(wait.kind)
     if pairs and wait.kind in {Kind.READ, Kind.WRITE} and (ends := _list_other_ends(pairs, wait)):
         what += f", whose other end is held by {', '.join(map(str, ends))}"
-    return f"{process}: thread {_name(thread)} {what} in {_place(wait)} ({kernel})"
+    return f"{process}: thread {_name(thread)}, in {_place(wait)}, {what} ({kernel})"
 
 
 def _place(wait: Wait) -> str:

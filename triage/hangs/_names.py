@@ -85,6 +85,9 @@ LOOPS = frozenset({("_run_once", "asyncio/base_events.py")})
 SERVANTS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 # tqdm/_monitor.py; vllm/usage/usage_lib.py.
 SERVANT_THREADS = frozenset({("run", "tqdm/_monitor.py"), ("_report_continuous_usage", "vllm/usage/usage_lib.py")})
+# Threads of a library that move the data of others, by the name that it gives them: gloo (transport/tcp/loop.cc),
+# PyTorch (distributed/c10d/ProcessGroupGloo.cpp), ZeroMQ (src/thread.cpp).
+SERVANT_NAMES = ("gloo_tcp_loop", "pt_gloo_runloop", "ZMQbg/")
 
 # The system call behind a wchan, for where the call itself cannot be read (fs/pipe.c, kernel/futex, kernel/exit.c, …).
 WCHAN_CALLS = {

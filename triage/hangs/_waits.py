@@ -11,6 +11,7 @@ from triage.hangs._names import (
     COLLECTIVE_PREFIXES,
     LOOPS,
     PEER_WAITS,
+    SERVANT_NAMES,
     SERVANT_THREADS,
     WCHAN_CALLS,
     bare_name,
@@ -81,15 +82,20 @@ def read_wait(process: ProcessPair, thread: ThreadPair) -> Wait:
 
 
 def _read(process: ProcessPair, pair: ThreadPair, thread: Thread) -> Wait:
-    frames = thread.frames
-    place = next((frame for frame in frames if not frame.native), None)
-    if thread.state == "T":
-        return Wait(kind=Kind.STOPPED, place=place)
+    place = next((frame for frame in thread.frames if not frame.native), None)
     if thread.state not in {"S", "D"}:
-        return Wait(kind=Kind.UNKNOWN, place=place)
+        return Wait(kind=Kind.STOPPED if thread.state == "T" else Kind.UNKNOWN, place=place)
+    return _read_sleeping(process, pair, thread, place)
+
+
+def _read_sleeping(process: ProcessPair, pair: ThreadPair, thread: Thread, place: Frame | None) -> Wait:
+    """What a thread waits for that is asleep in the kernel."""
+    frames = thread.frames
     is_main = thread.tid == process.pid
     if any(is_placed(frame, SERVANT_THREADS) for frame in frames):
         return Wait(kind=Kind.SERVANT, place=place)
+    if thread.name.startswith(SERVANT_NAMES) and not is_main and not _is_python(pair):
+        return Wait(kind=Kind.SERVANT)
     call, argument, more = read_call(thread)
     target = _name_target(process, argument)
     if is_main and frames and any(_is_collective(frame) for frame in frames):
@@ -133,9 +139,13 @@ def _judge_lock(process: ProcessPair, pair: ThreadPair, more: str) -> Kind:
         return Kind.TIMED if "timed" in more else Kind.UNKNOWN
     if not pair.has_python:  # without a call of Python on it: OpenMP, BLAS, a runtime's own
         is_main = pair.second.tid == process.pid
-        is_python = pair.first.holds_gil is not None or pair.second.holds_gil is not None  # its stack is missing
-        return Kind.UNKNOWN if is_main or is_python else Kind.POOL
+        return Kind.UNKNOWN if is_main or _is_python(pair) else Kind.POOL
     return Kind.SHARED_LOCK if "shared" in more else Kind.LOCK
+
+
+def _is_python(pair: ThreadPair) -> bool:
+    """Whether it runs Python, be its stack known or missing: py-spy tells of such threads alone who holds the GIL."""
+    return pair.has_python or pair.first.holds_gil is not None or pair.second.holds_gil is not None
 
 
 def _is_lone_loop(process: ProcessPair, pair: ThreadPair, more: str) -> bool:
