@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from benchmarks._corpus import write_snapshots
+from benchmarks.tokens_memory import measure_peak
 from triage import tokens
 from triage.errors import InputError
 from triage.report._markup import sanitise_html
@@ -147,6 +149,12 @@ def test_memory_grows_no_faster_than_the_text():
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 5 * peaks[0]
+
+
+def test_the_memory_of_a_whole_comparison_is_linear_in_the_text(tmp_path):
+    paths = write_snapshots(tmp_path)
+    one, four = (measure_peak(megabytes, *paths) for megabytes in (1, 4))  # bytes for each byte of the text
+    assert four < 1.4 * one
 
 
 def test_the_picture_survives_the_reports_sanitiser_with_its_marks_and_colours():

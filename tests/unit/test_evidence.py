@@ -21,8 +21,9 @@ from tests.unit.evidence_programs import (
     list_tree,
     stop,
     wait_for_state,
+    wait_until,
 )
-from triage.hangs import NotCollected, collect_evidence, read_listening_ports, take_sample
+from triage.hangs import NotCollected, Process, collect_evidence, read_listening_ports, take_sample
 from triage.hangs import _pyspy as pyspy
 
 
@@ -202,18 +203,19 @@ def test_the_far_end_of_a_connection_is_named(programs: Programs, tmp_path: Path
 
 
 def test_shared_memory_that_is_mapped_is_held_without_a_descriptor(programs: Programs, tmp_path: Path) -> None:
-    pid = programs.start(
-        "import ctypes, os, time\nfrom multiprocessing.shared_memory import SharedMemory\n"
-        "m = SharedMemory(create=True, size=4096)\nfd = os.open('/dev/shm/' + m.name, os.O_RDWR)\n"
-        "ctypes.CDLL(None).mmap(None, 4096, 1, 1, fd, 0)\nos.close(fd); m.close()\n"
-        "print('ready', flush=True)\ntime.sleep(300)"
-    )
-    evidence = collect(pid, tmp_path)
-    held = [file for file in find(evidence, pid).files if file.target.startswith("/dev/shm/psm_")]
-    assert [file.fd for file in held] == [-1]
+    path = Path(f"/dev/shm/triage-test-mapped-{os.getpid()}")
+    path.write_bytes(bytes(4096))
+    try:
+        pid = programs.start(
+            f"import ctypes, os, time\nfd = os.open({str(path)!r}, os.O_RDWR)\n"
+            "ctypes.CDLL(None).mmap(None, 4096, 1, 1, fd, 0)\nos.close(fd)\nprint('ready', flush=True)\ntime.sleep(300)"
+        )
+        evidence = collect(pid, tmp_path)
+    finally:
+        path.unlink()
+    assert [file.fd for file in find(evidence, pid).files if file.target == str(path)] == [-1]
     assert evidence.shm is not None
-    assert evidence.shm[held[0].target] == 4096
-    Path(held[0].target).unlink()
+    assert evidence.shm[str(path)] == 4096
 
 
 def test_a_program_without_python_says_so_and_nothing_is_missing(programs: Programs, tmp_path: Path) -> None:
@@ -223,6 +225,34 @@ def test_a_program_without_python_says_so_and_nothing_is_missing(programs: Progr
     assert process.stack_error == "no Python interpreter in it"
     assert process.threads[0].syscall == "clock_nanosleep"
     assert not [item for item in evidence.not_collected if "stacks" in item.what]
+
+
+def test_a_wait_that_the_reading_interrupted_keeps_its_name(programs: Programs, tmp_path: Path) -> None:
+    pid = programs.start("import select; print('ready', flush=True); select.poll().poll(300_000)")
+    evidence = collect(pid, tmp_path)
+    first, last = (find(evidence, pid, sample=number).threads[0].syscall for number in (0, 1))
+    assert last is not None
+    assert last.startswith("poll")
+    assert first == last
+
+
+def test_native_calls_of_busy_processes_are_read_before_those_of_idle_ones(
+    programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle = programs.start(SLEEP)
+    busy = programs.start("print('ready', flush=True)\nwhile True: pass")
+    asked: list[int] = []
+
+    def dump(process: Process, *, native: bool, limit_s: float) -> pyspy.Dump:
+        if native:
+            asked.append(process.pid)
+        return pyspy.dump_python(process, native=native, limit_s=limit_s)
+
+    monkeypatch.setattr("triage.hangs._stacks.dump_python", dump)
+    monkeypatch.setattr("triage.hangs._stacks._AT_ONCE", 1)
+    wait_until(lambda: psutil.Process(busy).status() == psutil.STATUS_RUNNING)
+    take_sample([idle, busy], clock=time.monotonic, limit_s=60)
+    assert asked == [busy, idle]
 
 
 def test_without_pyspy_the_kernels_facts_remain_and_the_mend_is_named(

@@ -38,6 +38,20 @@ for pid in list_pids():
 print(json.dumps({"added": added, "alive": alive, "evidence": asdict(evidence)}))
 """
 
+# Threads that wait in functions of their own, started in another order than they are named; FILE says which is which.
+MANY_THREADS = """
+import json, threading, time
+tids, gate, waiters = {}, threading.Event(), {}
+for name in "edbac":
+    exec(f"def wait_{name}():\\n tids['wait_{name}'] = threading.get_native_id()\\n gate.wait()", globals())
+    threading.Thread(target=globals()[f"wait_{name}"], daemon=True).start()
+while len(tids) < 5:
+    time.sleep(0.01)
+open(FILE, "w").write(json.dumps(tids))
+print("ready", flush=True)
+gate.wait()
+"""
+
 
 @pytest.fixture
 def programs() -> Iterator[Programs]:
@@ -112,6 +126,22 @@ def test_a_process_without_the_handler_lives_and_says_what_to_do(tmp_path: Path)
     assert any("--cap-add=SYS_PTRACE" in item["why"] for item in told["evidence"]["not_collected"])
 
 
+def test_a_process_that_uses_the_signal_for_itself_never_gets_it(tmp_path: Path) -> None:
+    own = f"import os, signal; signal.signal({faulthandler.SIGNAL:d}, lambda *_: os._exit(7)); {SLEEP}"
+    told = supervise_refused(tmp_path, own, "-I")
+    assert told["alive"]
+    assert "not started with the handler" in list_last(told)[0]["stack_error"]
+
+
+def test_each_of_many_threads_is_known_by_its_number(tmp_path: Path) -> None:
+    told = supervise_refused(tmp_path, f"FILE = {str(tmp_path / 'tids')!r}\n{MANY_THREADS}")
+    [process] = list_last(told)
+    tids = {thread["tid"]: list_functions(thread) for thread in process["threads"] if thread["frames"]}
+    wanted = json.loads((tmp_path / "tids").read_text())
+    assert len(wanted) == 5
+    assert all(name in tids[tid] for name, tid in wanted.items())
+
+
 def test_a_process_that_took_the_handler_away_lives(tmp_path: Path) -> None:
     told = supervise_refused(
         tmp_path, f"import signal; signal.signal({faulthandler.SIGNAL:d}, signal.SIG_DFL); {SLEEP}"
@@ -120,12 +150,12 @@ def test_a_process_that_took_the_handler_away_lives(tmp_path: Path) -> None:
     assert "given up its handler" in list_last(told)[0]["stack_error"]
 
 
-def test_other_sitecustomize_files_on_the_path_still_run_each_once(tmp_path: Path) -> None:
-    for name in ("first", "second"):
+@pytest.mark.parametrize("order", [("shim", "first", "second"), ("first", "shim", "second")], ids=["first", "second"])
+def test_other_sitecustomize_files_on_the_path_still_run_each_once(tmp_path: Path, order: tuple[str, ...]) -> None:
+    for name, hand_over in (("first", HAND_OVER), ("second", "")):
         (tmp_path / name).mkdir()
-        hand_over = "" if name == "second" else HAND_OVER
         (tmp_path / name / "sitecustomize.py").write_text(f"import sys\nprint({name!r}, file=sys.stderr)\n{hand_over}")
-    path = os.pathsep.join((str(faulthandler.SHIM), str(tmp_path / "first"), str(tmp_path / "second")))
+    path = os.pathsep.join(str(faulthandler.SHIM if name == "shim" else tmp_path / name) for name in order)
     folder = tmp_path / "stacks"
     folder.mkdir()
     env = {

@@ -93,6 +93,26 @@ def test_a_drift_that_the_tokenizers_do_not_predict_is_not_blamed_on_a_snapshot(
     assert "accounting" in result.cause
 
 
+def test_the_next_command_runs_as_it_is_printed():
+    again = "triage run c -p snapshot_a=A -p snapshot_b=B"
+    assert classify(drift=0).next_command == again
+    counts = {name: {t.name: 20 for t in REQUESTS} for name in "AB"}
+    counts["A"] = dict.fromkeys(counts["A"], 21)
+    a, b = make_snapshot("A"), make_snapshot("B", keep_spaces=False)
+    texts = {"query": "a b", "document": "a b "}
+    result = tokens.classify_token_counts(
+        case="c",
+        served=counts,
+        predicted=counts,
+        comparisons=tokens.compare_named(a, b, texts),
+        attribution=tokens.attribute_difference(a, b, list(texts.values())),
+    )
+    assert result.verdict is Verdict.REPRODUCED
+    assert result.next_command == "triage tokens A B --text ' ' --all"
+    alone = tokens.classify_token_counts(case="c", served={}, predicted={}, comparisons={})
+    assert alone.next_command == "triage run c"
+
+
 def test_equal_counts_are_not_reproduced():
     assert classify(drift=0).verdict is Verdict.NOT_REPRODUCED
 

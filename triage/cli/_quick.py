@@ -107,14 +107,23 @@ def _choose_folder() -> Path:
     return (here if usable else Path(tempfile.gettempdir()) / "triage-watch") / name
 
 
-def _tell(record: HangRecord, page: Path) -> None:
-    """One sentence on stderr, where something happened that the command itself does not say."""
+def _tell(record: HangRecord, folder: Path) -> None:
+    """One sentence on stderr, and a page, where something happened that the command itself does not say."""
     from triage.hangs._record import Ending, HangClass
 
     ended_by_us = record.ending in {Ending.STALLED, Ending.TIME_LIMIT, Ending.STOPPED}
     if not ended_by_us and not record.orphans and record.diagnosis.hang_class is HangClass.NONE:
         return
-    print(f"triage: {_describe(record)} See {page}", file=sys.stderr)
+    where = folder / "hang.json"
+    if record.ending is not Ending.STOPPED:  # whoever stops us does not wait for a page
+        from triage.report import write_hang_report
+
+        try:
+            write_hang_report(record, folder / "report.html")
+            where = folder / "report.html"
+        except TriageError as error:
+            print(f"triage: {error}", file=sys.stderr)
+    print(f"triage: {_describe(record)} See {where}", file=sys.stderr)
 
 
 def _describe(record: HangRecord) -> str:

@@ -16,7 +16,7 @@ from triage.hangs._machine import Baseline, read_memory, read_shm
 from triage.hangs._probe import Asking, ask_all
 from triage.hangs._pyspy import NOT_PYTHON
 from triage.hangs._record import Evidence, GpuSample, NotCollected, Process, Sample, Thread
-from triage.hangs._stacks import NO_STACKS, read_stacks
+from triage.hangs._stacks import FEWER, NO_STACKS, read_stacks
 from triage.hangs._tree import read_tree
 
 _FIRST_SHARE = 0.45  # of the time, for the first of the two samples
@@ -79,7 +79,7 @@ def _list_missing_stacks(processes: Iterable[Process]) -> list[NotCollected]:
     return [
         NotCollected(
             what=f"{'native calls' if process.stack_source else 'stacks'} of {process.name} ({process.pid})",
-            why=process.stack_error,
+            why=(process.stack_error or "").removeprefix(FEWER),
         )
         for process in processes
         if process.stack_error not in {None, NOT_PYTHON, NO_STACKS}

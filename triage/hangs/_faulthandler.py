@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 import time
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -141,25 +143,35 @@ def _shorten(path: str) -> str:
 def join_threads(process: Process, found: Sequence[tuple[int, str, tuple[Frame, ...]]]) -> tuple[PythonThread, ...]:
     """Gives each dumped thread the kernel's number, where it is sure.
 
-    faulthandler knows only pthread's number, an address at the top of the thread's stack. The stack pointer of a
-    waiting thread lies just below it. The main thread is the oldest, which is dumped last.
+    faulthandler knows only pthread's number, an address in the thread's stack. The stack pointer of a waiting thread
+    is in the same mapping, since a guard page is between two stacks. The main thread is the oldest, dumped last.
     """
     if not found:
         return ()
-    numbers = sorted(number for number, _, _ in found[:-1])
-    tids: dict[int, int | None] = {found[-1][0]: process.pid}
-    for tid in list_tasks(process.pid):
+    stacks = _read_mappings(process.pid)
+    tids: dict[int, int] = {found[-1][0]: process.pid}
+    others = [tid for tid in list_tasks(process.pid) if tid != process.pid]
+    for tid in others:
         words = (read_text(f"/proc/{process.pid}/task/{tid}/syscall") or "").split()
-        if tid == process.pid or len(words) < 3:
-            continue
-        pointer = int(words[-2], 16)
-        above = next((number for number in numbers if number > pointer), None)
-        if above is not None and above - pointer < 1 << 26:
-            tids[above] = None if above in tids else tid  # two claim it: neither is sure
-    rest = [number for number in numbers if tids.get(number) is None]
-    free = [tid for tid in list_tasks(process.pid) if tid not in tids.values()]
-    if len(rest) == 1 and len(free) == 1:
+        stack = _find_mapping(stacks, int(words[-2], 16)) if len(words) >= 3 else None
+        if stack is not None:
+            tids |= {number: tid for number, _, _ in found[:-1] if stack[0] <= number < stack[1]}
+    rest = [number for number, _, _ in found if number not in tids]
+    free = [tid for tid in others if tid not in tids.values()]
+    if len(rest) == len(free) == 1:
         tids[rest[0]] = free[0]
     return tuple(
         PythonThread(tid=tids.get(number), name=name, holds_gil=None, frames=frames) for number, name, frames in found
     )
+
+
+def _read_mappings(pid: int) -> list[tuple[int, int]]:
+    """Where each mapping of a process begins and ends, in ascending order."""
+    rows = (read_bytes(f"/proc/{pid}/maps", limit=1 << 24) or b"").decode(errors="replace").splitlines()
+    spans = (row.split(maxsplit=1)[0].split("-") for row in rows if "-" in row)
+    return [(int(start, 16), int(end, 16)) for start, end in spans]
+
+
+def _find_mapping(mappings: list[tuple[int, int]], address: int) -> tuple[int, int] | None:
+    place = bisect_right(mappings, (address, sys.maxsize)) - 1
+    return mappings[place] if place >= 0 and address < mappings[place][1] else None

@@ -66,7 +66,7 @@ def find_tools() -> dict[str, str]:
     """The SMI tools that are installed, by name, in the order in which they are asked."""
     path = os.pathsep.join((os.environ.get("PATH", os.defpath), _ROCM_BIN))
     found = {name: shutil.which(name, path=path) for name in _TOOLS}
-    return {name: program for name, program in found.items() if program is not None}
+    return {name: os.path.abspath(program) for name, program in found.items() if program is not None}
 
 
 def _list_cards(root: Path) -> list[Path]:

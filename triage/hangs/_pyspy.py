@@ -12,7 +12,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from triage.hangs._probe import Output, run_tool
@@ -46,8 +45,9 @@ class Dump:
 @cache
 def find_pyspy() -> str | None:
     """py-spy of this installation, or the one on the PATH."""
-    beside = Path(sys.executable).with_name("py-spy")
-    return str(beside) if os.access(beside, os.X_OK) else shutil.which("py-spy")
+    beside = os.path.join(os.path.dirname(sys.executable), "py-spy")
+    found = beside if os.access(beside, os.X_OK) else shutil.which("py-spy")
+    return None if found is None else os.path.abspath(found)
 
 
 def dump_python(process: Process, *, native: bool, limit_s: float) -> Dump:

@@ -7,13 +7,14 @@ copies none; what is left of a burst, and all of a trickle, is read. A terminal 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
+import time
 from collections.abc import Iterable
 
 from triage.hangs._lines import LineReader, Output
 from triage.hangs._sinks import (
-    PIPE_BYTES,
     Kind,
     Sink,
     copy_window_size,
@@ -30,7 +31,12 @@ _SPLICE_FROM_BYTES = 64 * 1024
 _FILE_LOOK_S = 0.1
 _NAP_MOST_S = 0.02
 _NAP_LEAST_S = 0.001
+_SPLICE = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
+_STAY_S = 0.1  # then it is time to look after the rest
 _DENSE_S = 0.03  # output that comes at shorter intervals is worth waiting for
+_FILLED_SHARE, _FULL_SHARE = 0.75, 0.92  # of a pipe at a time: fuller, and the writer has to wait
+_POUR_LEAST_BYTES = 256 * 1024
+_FILE_MOST_BYTES = 1 << 20  # of a file that grew, what is read at a time
 
 
 class FileRoute:
@@ -57,10 +63,10 @@ class FileRoute:
         if grown <= 0:
             self._size = size  # cut by somebody
             return 0
-        if self._reader is None or grown > PIPE_BYTES:
+        if self._reader is None or grown > _FILE_MOST_BYTES:
             self._lines.skip(grown - (0 if self._reader is None else _TAIL_BYTES))
         if self._reader is not None:
-            start = size - (_TAIL_BYTES if grown > PIPE_BYTES else grown)
+            start = size - (_TAIL_BYTES if grown > _FILE_MOST_BYTES else grown)
             self._lines.feed(os.pread(self._reader, size - start, start))
         self._size = size
         return grown
@@ -82,9 +88,10 @@ class StreamRoute:
         self.terminal = terminal
         self._source, self.child_fd = open_terminal(fd) if terminal else os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self._source, False)
-        self.capacity = 0 if terminal else enlarge(self.child_fd)
+        self._capacity = 0 if terminal else min(enlarge(self.child_fd), self._sink.capacity or 1 << 30)
         self._pending = b""
         self._splices = self._sink.splices and not terminal
+        self._spliced = 0
         self.closed = False
         self.blocked = False
 
@@ -128,6 +135,7 @@ class StreamRoute:
 
     def _pump(self) -> int:
         moved = self._flush()
+        self._spliced = 0
         waiting = count_waiting(self._source)
         if self._splices and waiting >= _SPLICE_FROM_BYTES:
             moved += self._splice(waiting - _TAIL_BYTES)
@@ -146,6 +154,39 @@ class StreamRoute:
         self._pending = data
         return moved + self._flush()
 
+    @property
+    def pours(self) -> bool:
+        """Whether so much passes that it is worth a loop of its own."""
+        return not self.closed and not self.blocked and self._spliced >= _POUR_LEAST_BYTES
+
+    def pour(self, nap_s: float, until_s: float) -> float:
+        """Moves much at a time, in a loop that does little else: so little is done that every call in it counts.
+
+        Ends at ``until_s``, or when less comes. Returns how long to let the pipe fill.
+        """
+        filled, full = _FILLED_SHARE * self._capacity, _FULL_SHARE * self._capacity
+        moved = 0
+        try:
+            while time.monotonic() < until_s:
+                time.sleep(nap_s)
+                waiting = count_waiting(self._source)
+                if waiting < _POUR_LEAST_BYTES:
+                    break
+                self._spliced = os.splice(self._source, self._sink.fd, waiting - _TAIL_BYTES, flags=_SPLICE)
+                moved += self._spliced
+                if self._spliced < waiting - _TAIL_BYTES:
+                    break  # the reader is slower
+                if waiting < filled:
+                    nap_s = min(_NAP_MOST_S, nap_s * 1.3)
+                elif waiting > full:
+                    nap_s /= 1.5
+        except BlockingIOError:
+            self.blocked = True
+        except OSError:
+            self.give_up_sink()
+        self._lines.skip(moved)
+        return nap_s
+
     def _flush(self) -> int:
         """Writes what was read. Raises `BlockingIOError` where a part stays."""
         moved = 0
@@ -158,15 +199,14 @@ class StreamRoute:
 
     def _splice(self, size: int) -> int:
         try:
-            moved = os.splice(self._source, self._sink.fd, size, flags=os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK)
-        except BlockingIOError:
-            raise
-        except BrokenPipeError:
-            raise
-        except OSError:  # EINVAL: this one takes no pages
-            self._splices = False
+            moved = os.splice(self._source, self._sink.fd, size, flags=_SPLICE)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            self._splices = False  # this one takes no pages
             return 0
         self._lines.skip(moved)
+        self._spliced = moved
         return moved
 
     @property
@@ -197,8 +237,8 @@ class Relay:
         self._by_fd = {stdout: self._open(stdout)}
         self._by_fd[stderr] = self._by_fd[stdout] if is_same(stdout, stderr) else self._open(stderr)
         self.child_fds = (self._by_fd[stdout].child_fd, self._by_fd[stderr].child_fd)
-        self.napping_s = 0.0
-        self._moved_at_s = float("-inf")
+        self._nap_s = 0.0
+        self.moved_at_s = float("-inf")
 
     def _open(self, fd: int) -> FileRoute | StreamRoute:
         lines = self._output.open_stream()
@@ -221,21 +261,32 @@ class Relay:
         """How long to wait at most although nothing is reported: a file does not report its growth."""
         return _FILE_LOOK_S if any(isinstance(route, FileRoute) for route in self.routes) else None
 
-    def pump(self, now_s: float) -> int:
-        """Passes on what is there. Sets `napping_s`: how long to let the pipes fill before the next time."""
-        moved = sum(route.pump() for route in self.routes)
-        if any(route.blocked for route in self.routes) or not moved:
-            self.napping_s = 0.0
-        elif now_s - self._moved_at_s > _DENSE_S + self.napping_s:
-            self.napping_s = 0.0  # a single line goes out at once
-        elif self.napping_s == 0.0:
-            self.napping_s = _NAP_LEAST_S
-        elif moved > PIPE_BYTES // 2:
-            self.napping_s = max(_NAP_LEAST_S, self.napping_s / 1.5) if moved < PIPE_BYTES * 0.9 else 0.0
-        elif moved < PIPE_BYTES // 3:
-            self.napping_s = min(_NAP_MOST_S, self.napping_s * 1.5)
-        if moved:
-            self._moved_at_s = now_s
+    def pump(self) -> None:
+        """Passes on what is there. While much of it comes, lets the pipes fill in between, and stays at it a while."""
+        now_s = time.monotonic()
+        until_s = now_s + _STAY_S
+        while self._pump_once(now_s) and self._nap_s and now_s < until_s:
+            pouring = next((route for route in self.routes if isinstance(route, StreamRoute) and route.pours), None)
+            if pouring is None:
+                time.sleep(self._nap_s)
+            else:
+                self._nap_s = pouring.pour(self._nap_s, until_s)
+            now_s = time.monotonic()
+
+    def _pump_once(self, now_s: float) -> int:
+        moved = 0
+        for route in self.routes:
+            moved += route.pump()
+        if not moved or self.held_up:
+            self._nap_s = 0.0
+            return moved
+        self.moved_at_s, before_s = now_s, self.moved_at_s
+        if now_s - before_s > _DENSE_S + self._nap_s:
+            self._nap_s = 0.0  # a single line goes out at once
+        elif moved < _POUR_LEAST_BYTES:
+            self._nap_s = min(_NAP_MOST_S, max(_NAP_LEAST_S, self._nap_s * 1.3))
+        elif not self._nap_s:
+            self._nap_s = _NAP_LEAST_S
         return moved
 
     def note_errors(self, broken: Iterable[int]) -> None:

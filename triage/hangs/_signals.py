@@ -19,12 +19,6 @@ class Signals:
         self.resized = False
         self.wake_fd: int | None = None
 
-    def drain(self) -> None:
-        """Empties ``wake_fd``."""
-        if self.wake_fd is not None:
-            with contextlib.suppress(BlockingIOError):
-                os.read(self.wake_fd, 512)
-
     def stop(self, number: int, _frame: object) -> None:
         self.stops.append(number)
 

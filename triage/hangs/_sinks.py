@@ -8,11 +8,12 @@ import os
 import select
 import socket
 import stat
-import struct
 import termios
+from array import array
 from enum import Enum
 
-PIPE_BYTES = 1 << 20  # what an unprivileged user may ask for
+_PIPE_BYTES = (8 << 20, 1 << 20)  # the second is what an unprivileged user may ask for
+_COUNT = array("i", [0])
 _BLOCKING_WRITE_BYTES = 1024  # after POLLOUT so much fits a pipe (PIPE_BUF) and a terminal alike
 
 
@@ -39,8 +40,9 @@ def is_same(a: int, b: int) -> bool:
 
 def enlarge(fd: int) -> int:
     """Gives a pipe room, so that few wake-ups move much. Returns the bytes that it holds; 0 for what is no pipe."""
-    with contextlib.suppress(OSError):  # the user's share of pipe pages is spent
-        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    for size in _PIPE_BYTES:
+        with contextlib.suppress(OSError):  # not for us, or the user's share of pipe pages is spent
+            return fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, size)
     try:
         return fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
     except OSError:
@@ -61,8 +63,7 @@ class Sink:
                 self.fd = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
                 self._opened = True
         self.splices = self._socket is None and not stat.S_ISREG(mode) and not os.isatty(fd)
-        if stat.S_ISFIFO(mode):
-            enlarge(self.fd)
+        self.capacity = enlarge(self.fd) if stat.S_ISFIFO(mode) else 0
 
     def write(self, data: bytes) -> int:
         """How much of it went out. Raises `BlockingIOError` where nothing does, `OSError` where nobody reads."""
@@ -86,8 +87,8 @@ class Sink:
 
 def count_waiting(fd: int) -> int:
     """How many bytes lie in a pipe or a terminal."""
-    size: int = struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, b"\0\0\0\0"))[0]
-    return size
+    fcntl.ioctl(fd, termios.FIONREAD, _COUNT)
+    return _COUNT[0]
 
 
 def open_terminal(like: int) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from triage.hangs._record import Process, Thread
 _AT_ONCE = 4
 _PLAIN_SHARE = 0.4  # of the time: stacks of Python alone are quick, and surer than those with native calls
 _GONE = {"Z", "X"}
+FEWER = "without native calls: "
 NO_STACKS = "it has ended and is not yet reaped"
 
 
@@ -38,7 +39,7 @@ def read_stacks(
         python.sort(key=partial(_rank, dumps))
         native = _dump_all(python, native=True, limit_s=deadline - time.monotonic())
         for pid, dump in native.items():
-            dumps[pid] = dump if dump.threads else replace(dumps[pid], why=f"without native calls: {dump.why}")
+            dumps[pid] = dump if dump.threads else replace(dumps[pid], why=f"{FEWER}{dump.why}")
     return tuple(add_stacks(process, dumps.get(process.pid, Dump(why=NO_STACKS))) for process in processes)
 
 

@@ -160,12 +160,9 @@ class Watch:
     # The loop
 
     def _follow(self) -> None:
-        while not self._guarded.ended:
-            self._wait()
+        while self._wait():
+            self._relay.pump()
             now_s = self._clock()
-            self._relay.pump(now_s)
-            if self._relay.napping_s:
-                time.sleep(self._relay.napping_s)
             if self._signals.resized:
                 self._signals.resized = False
                 self._resize()
@@ -175,7 +172,8 @@ class Watch:
                 self._judge(now_s)
                 self._file.write_if_due(self._make_running)
 
-    def _wait(self) -> None:
+    def _wait(self) -> bool:
+        """Until there is something to do. Says whether the command is still there."""
         wanted = self._relay.poll_fds()
         wanted[self._wake_fd] = select.POLLIN
         if self._signals.wake_fd is not None:
@@ -192,9 +190,13 @@ class Watch:
         broken = [fd for fd, event in ready if event & _GONE]
         if broken:
             self._relay.note_errors(broken)
-        self._signals.drain()
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._wake_fd, 512)
+        for fd, _ in ready:
+            if fd in (self._wake_fd, self._signals.wake_fd):
+                with contextlib.suppress(BlockingIOError):
+                    os.read(fd, 512)
+        if self._pid_fd is None or any(fd == self._pid_fd for fd, _ in ready):
+            return not self._guarded.ended
+        return True
 
     def _find_wait(self) -> float:
         """How long nothing needs to be done unless something is reported."""
@@ -310,13 +312,13 @@ class Watch:
     def _drain(self) -> None:
         """All that the command wrote goes out, as long as somebody reads it."""
         patience_s = self._stall_s if not self._told_to_end else min(_DRAIN_S, self._stall_s)
-        moved_s = self._clock()
+        began_s = time.monotonic()
         while True:
-            if self._relay.pump(self._clock()):
-                moved_s = self._clock()
+            self._relay.pump()
             if self._relay.drained:
                 return
-            if self._signals.stops or self._clock() - moved_s > patience_s:
+            silent_s = time.monotonic() - max(began_s, self._relay.moved_at_s)
+            if self._signals.stops or silent_s > patience_s:
                 self._complain("nobody reads the output: its last part is lost.")
                 return
             self._poll_sinks()

@@ -45,10 +45,13 @@ def forget() -> None:
 
 
 def run_shadowed() -> None:
-    """Runs the next sitecustomize on the path. How far it has come is kept for the case that it comes back here."""
+    """Runs the next sitecustomize behind this one on the path; those before it have had their turn.
+
+    How far it has come is kept for the case that the next one comes back here.
+    """
     path = [os.path.realpath(entry or ".") for entry in sys.path]
     done = {_HERE, *getattr(sys, "_triage_sitecustomized", ())}
-    for entry in path:
+    for entry in path[path.index(_HERE) + 1 if _HERE in path else 0 :]:
         if entry in done:
             continue
         spec = PathFinder.find_spec("sitecustomize", [entry])
