@@ -74,13 +74,14 @@ def run_watch(command: Sequence[str], *, stall_s: float, timeout_s: float | None
 def _write_page(record: HangRecord, folder: Path) -> str | None:
     """The page beside the record, after anything but a clean end; its name, or None where there is none.
 
-    A process of its own writes it: whatever befalls it, the exit code is the command's.
+    A process of its own writes it: whatever befalls it, the exit code is the command's. Whoever stops the watch does
+    not wait for a page.
     """
     import subprocess
 
     from triage.hangs._record import Ending
 
-    if record.exit_code == 0 and record.ending in {Ending.EXITED, Ending.REACHED}:
+    if record.ending is Ending.STOPPED or record.exit_code == 0:
         return None
     words = [sys.executable, "-m", "triage.report._hang", str(folder / "hang.json"), str(folder / _PAGE)]
     try:
@@ -107,23 +108,14 @@ def _choose_folder() -> Path:
     return (here if usable else Path(tempfile.gettempdir()) / "triage-watch") / name
 
 
-def _tell(record: HangRecord, folder: Path) -> None:
-    """One sentence on stderr, and a page, where something happened that the command itself does not say."""
+def _tell(record: HangRecord, page: Path) -> None:
+    """One sentence on stderr, where something happened that the command itself does not say."""
     from triage.hangs._record import Ending, HangClass
 
     ended_by_us = record.ending in {Ending.STALLED, Ending.TIME_LIMIT, Ending.STOPPED}
     if not ended_by_us and not record.orphans and record.diagnosis.hang_class is HangClass.NONE:
         return
-    where = folder / "hang.json"
-    if record.ending is not Ending.STOPPED:  # whoever stops us does not wait for a page
-        from triage.report import write_hang_report
-
-        try:
-            write_hang_report(record, folder / "report.html")
-            where = folder / "report.html"
-        except TriageError as error:
-            print(f"triage: {error}", file=sys.stderr)
-    print(f"triage: {_describe(record)} See {where}", file=sys.stderr)
+    print(f"triage: {_describe(record)} See {page}", file=sys.stderr)
 
 
 def _describe(record: HangRecord) -> str:
