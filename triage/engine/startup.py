@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from triage.engine.environment import Platform, read_platform
 from triage.engine.phases import Phase, PhaseReader, strip_colour
-from triage.engine.server import Server, start_server
+from triage.engine.server import PlannedServer, Server, start_server
 from triage.engine.server_log import new_log_path
 from triage.errors import EngineError
 
@@ -193,12 +194,42 @@ def ask_about_image(server: Server, *, width: int = 56, height: int = 56, max_to
 
     ``width`` and ``height`` are in pixels. Raises `EngineError` with the server's own words if it refuses.
     """
+    answer = server.chat(_ask_of_image(width, height), max_tokens=max_tokens)
+    tokens: int = answer["usage"]["prompt_tokens"]
+    return tokens
+
+
+def ask_planned_server(planned: PlannedServer, *, timeout_s: float = 120.0) -> int:
+    """As `ask_about_image`, of a server that somebody else has started as planned.
+
+    Whatever the answer is, the server's log then holds a request that it answered: a watch that waits for one ends.
+    """
+    import httpx
+
+    body = {"model": planned.served_name, "messages": _ask_of_image(56, 56), "max_tokens": 4, "temperature": 0.0}
+    try:
+        response = httpx.post(f"{planned.url}/v1/chat/completions", json=body, timeout=timeout_s)
+        if response.is_error:
+            httpx.post(f"{planned.url}/tokenize", json={"model": planned.served_name, "prompt": "a"}, timeout=timeout_s)
+    except httpx.HTTPError as error:
+        raise EngineError(
+            f"The server did not answer an image request: {error or type(error).__name__}.", hint="Read its log."
+        ) from error
+    if response.is_error:
+        raise EngineError(
+            f"The server answered an image request with {response.status_code}: {response.text[:500]}",
+            hint="Read its log.",
+        )
+    tokens: int = response.json()["usage"]["prompt_tokens"]
+    return tokens
+
+
+def _ask_of_image(width: int, height: int) -> list[dict[str, Any]]:
+    """The messages of a chat that shows a red PNG and asks about it."""
     from PIL import Image  # matplotlib brings it
 
     file = io.BytesIO()
     Image.new("RGB", (width, height), (200, 30, 30)).save(file, format="PNG")
     url = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
     content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "Describe the image."}]
-    answer = server.chat([{"role": "user", "content": content}], max_tokens=max_tokens)
-    tokens: int = answer["usage"]["prompt_tokens"]
-    return tokens
+    return [{"role": "user", "content": content}]

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     )
     from triage.hangs._residue import read_residue
     from triage.hangs._startup import watch_startup
+    from triage.hangs._tables import compare_records, compare_stacks
     from triage.hangs._tree import read_listening_ports
     from triage.hangs._watch import watch_command
 
@@ -67,6 +68,8 @@ _HOME = {
     "Thread": "_record",
     "Tick": "_record",
     "collect_evidence": "_collect",
+    "compare_records": "_tables",
+    "compare_stacks": "_tables",
     "diagnose": "_classify",
     "explain_record": "_plot",
     "find_device_wait": "_device",
@@ -105,6 +108,8 @@ __all__ = [
     "Thread",
     "Tick",
     "collect_evidence",
+    "compare_records",
+    "compare_stacks",
     "diagnose",
     "explain_record",
     "find_device_wait",
