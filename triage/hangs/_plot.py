@@ -128,6 +128,7 @@ def _mark_stall(axis: Axes, record: HangRecord) -> None:
     if not record.hung:
         return
     began_s = max(0.0, record.duration_s - record.last_progress.age_s)
+    late = began_s > 0.8 * record.duration_s  # then the words stand before the mark
     axis.axvspan(began_s, record.duration_s, color=_STILL, alpha=0.15, linewidth=0)
     axis.axvline(began_s, color=_STILL, linewidth=1)
     if axis.get_subplotspec() is not None and axis.get_subplotspec().rowspan.start == 1:  # type: ignore[union-attr]
@@ -135,7 +136,8 @@ def _mark_stall(axis: Axes, record: HangRecord) -> None:
             "no sign of life",
             (began_s, 1),
             xycoords=("data", "axes fraction"),
-            xytext=(4, -3),
+            xytext=(-4 if late else 4, -3),
+            ha="right" if late else "left",
             textcoords="offset points",
             color=_MARK,
             fontsize=8,

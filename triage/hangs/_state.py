@@ -45,6 +45,7 @@ class State:
     ending: Ending = Ending.RUNNING
     sign: str = "output"
     sign_at_s: float = 0.0
+    sign_line: str | None = None  # the last line before the watch acted: what it then prints is no sign of life
     diagnosis: Diagnosis = field(
         default_factory=lambda: Diagnosis(hang_class=HangClass.NONE, because=("The command is still running.",))
     )
@@ -81,7 +82,7 @@ class State:
             phase=self.output.phase,
             phases=tuple(self.output.phases),
             last_progress=Progress(
-                sign=self.sign, line=self.output.last_line, age_s=max(0.0, round(now_s - self.sign_at_s, 3))
+                sign=self.sign, line=self.sign_line, age_s=max(0.0, round(now_s - self.sign_at_s, 3))
             ),
             evidence=self.evidence,
             orphans=self.orphans,

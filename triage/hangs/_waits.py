@@ -114,7 +114,8 @@ def read_call(thread: Thread) -> tuple[str | None, str | None, str]:
     found = _CALL.fullmatch(thread.syscall or "")
     if found and found[1] not in {"restart_syscall", "syscall"}:
         return found[1], found[2], found[3] or ""
-    return WCHAN_CALLS.get(thread.wchan or ""), None, ""
+    # A compiler's copy of a function has a suffix: poll_schedule_timeout.constprop.0.
+    return WCHAN_CALLS.get((thread.wchan or "").partition(".")[0]), None, ""
 
 
 def _judge_call(process: ProcessPair, pair: ThreadPair, call: str | None, target: str | None, more: str) -> Kind:

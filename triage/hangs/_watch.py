@@ -295,8 +295,8 @@ class Watch:
             state.ending = Ending.EXITED
         state.returncode = ended.returncode if state.ending is Ending.EXITED else None
         state.exit_code = self._choose_exit_code(ended)
-        if not self._ended_itself:
-            self._note_progress()
+        if not self._ended_itself and state.ending not in {Ending.STALLED, Ending.TIME_LIMIT}:
+            self._note_progress()  # of one that was ended what it said as it died is no sign of life
         state.orphans = tuple(Leftover(pid=left.pid, name=left.name) for left in ended.orphans)
         if state.ending is Ending.EXITED:
             state.evidence = self._collect_afterwards() if not self._ended_itself else state.evidence
@@ -336,12 +336,14 @@ class Watch:
         return True
 
     def _note_progress(self) -> None:
+        self._state.sign_line = self._output.last_line
         self._state.sign, self._state.sign_at_s = self._life.sign, self._life.at_s
         if self._output.at_s is not None and self._output.at_s > self._life.at_s:
             self._state.sign, self._state.sign_at_s = "output", self._output.at_s
 
     def _make_running(self) -> HangRecord:
-        self._note_progress()
+        if self._state.ending is Ending.RUNNING:
+            self._note_progress()
         return self._state.make_record()
 
     def _collect_afterwards(self) -> Evidence:

@@ -204,8 +204,7 @@ def _draw_processes(record: HangRecord) -> Markup:
 
 def _say_wait(process: Process) -> str:
     main = process.threads[0] if process.threads else None
-    told = [word for word in (main.syscall, main.wchan) if word] if main else []
-    return " · ".join(told) or "—"
+    return (main.syscall or main.wchan or "—") if main else "—"
 
 
 def _say_calls(process: Process) -> str:

@@ -130,3 +130,13 @@ def test_what_is_no_record_is_refused_in_a_sentence(text: str, tmp_path: Path) -
 
 def test_a_record_reads_back_as_it_was(folder: Path, record: HangRecord) -> None:
     assert record.to_text() + "\n" == (folder / "hang.json").read_text(encoding="utf-8")
+
+
+def test_what_a_hung_command_prints_as_it_is_ended_is_no_sign_of_life(tmp_path: Path) -> None:
+    from triage.hangs import watch_command
+
+    source = "import sys, threading\ntry:\n threading.Event().wait()\nfinally:\n print('dying', flush=True)"
+    source = f"import signal\nsignal.signal(signal.SIGTERM, lambda *_: exit(1))\nprint('alive', flush=True)\n{source}"
+    record = watch_command([sys.executable, "-c", source], out=tmp_path, stall_s=1.0)
+    assert record.last_progress.line == "alive"
+    assert record.last_progress.age_s > record.stall_s
