@@ -98,7 +98,7 @@ class Process:
 
     ``start_ticks`` tells a process from a later one of the same pid. ``stack_source`` is who gave the stacks
     (``py-spy``, ``py-spy --native``, ``faulthandler``), ``stack_error`` why there are none or fewer. ``files`` holds
-    pipes, sockets, event queues, GPU devices and files in /dev/shm, no others.
+    the standard streams, pipes, sockets, event queues, GPU devices and files in /dev/shm, no others.
     """
 
     pid: int

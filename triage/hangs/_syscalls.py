@@ -67,6 +67,18 @@ _CALLS: dict[str, tuple[int | None, int | None, int | None]] = {
 }
 _COLUMNS = {"x86_64": 0, "aarch64": 1}
 _ADDRESSES = {"futex", "futex_wait"}
+# name: (the argument that is a time limit, whether it is a number of milliseconds; else a pointer that may be NULL)
+_LIMITS = {
+    "futex": (3, False),
+    "poll": (2, True),
+    "ppoll": (2, False),
+    "select": (4, False),
+    "pselect6": (4, False),
+    "epoll_wait": (3, True),
+    "epoll_pwait": (3, True),
+    "epoll_pwait2": (3, False),
+}
+_FUTEX_PRIVATE = 0x80  # include/uapi/linux/futex.h: without it, processes may share the word
 
 
 def _table(machine: str) -> dict[int, tuple[str, int | None]]:
@@ -83,21 +95,35 @@ _NAMES = _table(platform.machine())
 def describe_syscall(line: str, *, names: dict[int, tuple[str, int | None]] | None = None) -> str | None:
     """The call in words: its name, with the descriptor, pid or address that it waits for. None for a running thread.
 
-    A call that the table does not know is given by its number.
+    A call that the table does not know is given by its number. Where a call may have a time limit, ``timed`` or ``for
+    ever`` says whether it has; ``shared`` is a futex that several processes may wait for.
 
     >>> describe_syscall("0 0x3 0x7ffe 0x1 0x0 0x0 0x0 0x7ffe 0x7f7a", names=_table("x86_64"))
     'read(3)'
     >>> describe_syscall("98 0x7f10 0x189 0x0 0x0 0x0 0x0 0x7ffe 0x7f7a", names=_table("aarch64"))
-    'futex(0x7f10)'
+    'futex(0x7f10, for ever)'
+    >>> describe_syscall("232 0x5 0x7ffe 0x1 0x3e8 0x0 0x0 0x7ffe 0x7f7a", names=_table("x86_64"))
+    'epoll_wait(5, timed)'
     >>> describe_syscall("running")
     """
     words = line.split()
     if not words or not words[0].isdigit():  # "running", or "-1": blocked, but not in a call
         return None
     name, argument = (_NAMES if names is None else names).get(int(words[0]), (f"syscall {words[0]}", None))
-    if argument is None or argument + 1 >= len(words):
-        return name
-    if name in _ADDRESSES:
-        return f"{name}({words[argument + 1]})"
-    value = int(words[argument + 1], 16) & 0xFFFFFFFF
-    return f"{name}({value - (1 << 32) if value >= 1 << 31 else value})"
+    told = []
+    if argument is not None and argument + 1 < len(words):
+        value = int(words[argument + 1], 16) & 0xFFFFFFFF
+        told.append(words[argument + 1] if name in _ADDRESSES else str(value - (1 << 32) if value >> 31 else value))
+    told += _tell_limit(name, words)
+    return f"{name}({', '.join(told)})" if told else name
+
+
+def _tell_limit(name: str, words: list[str]) -> list[str]:
+    """Whether the call ends by itself after a while."""
+    place, in_ms = _LIMITS.get(name, (0, False))
+    if name not in _LIMITS or place + 1 >= len(words):
+        return []
+    value = int(words[place + 1], 16)
+    endless = value & 0xFFFFFFFF == 0xFFFFFFFF if in_ms else value == 0
+    shared = name == "futex" and not int(words[2], 16) & _FUTEX_PRIVATE
+    return [*(["shared"] if shared else []), "for ever" if endless else "timed"]

@@ -22,6 +22,7 @@ from triage.hangs._procfs import (
 from triage.hangs._record import OpenFile, Process, Thread
 from triage.hangs._syscalls import describe_syscall
 
+_STREAMS = {0, 1, 2}  # wherever they lead: a process without any open file is one whose files could not be read
 _FILES = 512  # of one process: a server may hold ten thousand sockets
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 
@@ -45,13 +46,13 @@ def read_thread(pid: int, tid: int) -> Thread | None:
 
 
 def read_files(pid: int, *, sockets: dict[int, TcpSocket] | None = None, mapped: bool = True) -> tuple[OpenFile, ...]:
-    """The descriptors that a process may wait on, GPU devices and shared memory; at most 512.
+    """The descriptors that a process may wait on, its streams, GPU devices and shared memory; at most 512.
 
     Shared memory that is mapped and closed has no descriptor: it is found among the mappings, with the ``fd`` -1.
     """
     found: list[OpenFile] = []
     for fd, target in list_fds(pid).items():
-        if is_waitable(target) and len(found) < _FILES:
+        if (is_waitable(target) or fd in _STREAMS) and len(found) < _FILES:
             socket = _SOCKET.fullmatch(target)
             tcp = (sockets or {}).get(int(socket[1])) if socket else None
             peer = None if tcp is None else tcp.peer or f"listens on {tcp.port}"

@@ -35,7 +35,10 @@ stops: list[int] = []  # the stop signals that have arrived
 
 
 def read_table() -> dict[int, tuple[int, str, str]]:
-    """Every process by pid: (parent, state, name)."""
+    """Every process by pid: (parent, state, name).
+
+    One whose main thread alone has ended shows as a zombie, and lives: its state is given as S.
+    """
     table = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
@@ -45,7 +48,10 @@ def read_table() -> dict[int, tuple[int, str, str]]:
             except OSError:  # it ended between the listing and the reading
                 continue
             head, _, tail = text.rpartition(")")
-            state, parent = tail.split()[:2]
+            fields = tail.split()
+            state, parent, threads = fields[0], fields[1], int(fields[17])
+            if state == "Z" and threads > 1:
+                state = "S"
             table[int(entry)] = (int(parent), state, head.partition("(")[2])
     return table
 
