@@ -57,6 +57,12 @@ def test_what_happens_below_the_wait_does_not_count_as_a_move() -> None:
     assert find_device_wait(first) == find_device_wait(second) != ()
 
 
+@pytest.mark.parametrize("sides", [(slice(4, None), slice(None)), (slice(None), slice(4, None))])
+def test_a_sample_that_came_too_late_for_native_calls_still_counts(sides: tuple[slice, slice]) -> None:
+    first, second = (make_evidence(device.CUDA[side]).samples[i] for i, side in enumerate(sides))
+    assert classify(replace(make_evidence(), samples=(first, second))) is HangClass.DEVICE_BUSY
+
+
 def test_the_runtimes_own_thread_waits_all_its_life_and_does_not_count() -> None:
     assert find_device_wait(make_evidence((device.PROGRAM,)).samples[0]) == ()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from triage.hangs._names import (
@@ -26,20 +26,23 @@ class DeviceWait:
     """A thread that waits for a GPU. ``frames`` begin with the innermost call that is known to be such a wait.
 
     What happens below it (a clock that is read, a signal that is polled) differs from moment to moment and is left
-    out, so that two waits of two samples are equal where the thread has not moved.
+    out. ``place`` tells whether the thread has moved: Python's own calls, for one of two samples may lack the native
+    ones (py-spy can be late with the symbols of a GPU's libraries); native calls where there are no others. Two waits
+    are equal where the thread has not moved.
     """
 
     pid: int
     start_ticks: int
     tid: int
     name: str
-    frames: tuple[Frame, ...]
+    place: tuple[Frame, ...]
+    frames: tuple[Frame, ...] = field(compare=False)
 
     def __str__(self) -> str:
         """As the wait is quoted.
 
         >>> frame = Frame(function="hipDeviceSynchronize", file="libamdhip64.so", native=True)
-        >>> str(DeviceWait(pid=7, start_ticks=0, tid=7, name="python3", frames=(frame,)))
+        >>> str(DeviceWait(pid=7, start_ticks=0, tid=7, name="python3", place=(frame,), frames=(frame,)))
         'python3 (pid 7, thread 7) waits for the GPU in hipDeviceSynchronize (libamdhip64.so)'
         """
         own = next((f for f in self.frames if not f.native), None)
@@ -120,12 +123,14 @@ def _read_wait(process: Process, thread: Thread) -> DeviceWait | None:
     start = _find_start(thread)
     if start is None:
         return None
+    frames = thread.frames[start:]
     return DeviceWait(
         pid=process.pid,
         start_ticks=process.start_ticks,
         tid=thread.tid,
         name=process.name,
-        frames=thread.frames[start:],
+        place=tuple(frame for frame in frames if not frame.native) or frames,
+        frames=frames,
     )
 
 
