@@ -103,9 +103,10 @@ def make_failure(entry: dict[str, Any], *, salt: str = "") -> LabelledLog:
     writer = _open(rng)
     job = _open_group(writer)
     test = entry.get("test") or rng.choice(ROOT_FREE_TESTS).format(f"r{rng.randrange(9)}")
-    named = _SHAPES[entry["shape"]](writer, test, [*map(str, entry["lines"])], entry.get("exit"))
+    names_test = _SHAPES[entry["shape"]](writer, test, [*map(str, entry["lines"])], entry.get("exit"))
+    named = test.split("::")[0] if entry["shape"] == "collect" else test if names_test else None
     fields = {key: entry[key] for key in ("id", "family", "infra", "source", "shape")}
-    return LabelledLog(data=writer.encode(), job=job, test=test if named else None, **fields)
+    return LabelledLog(data=writer.encode(), job=job, test=named, **fields)
 
 
 def make_passing() -> Iterator[LabelledLog]:

@@ -12,6 +12,7 @@ import typer
 
 from triage.cli._cases import cases
 from triage.cli._doctor import doctor
+from triage.cli._log import log
 from triage.cli._plan import plan
 from triage.cli._run import run
 from triage.cli._tokens import tokens
@@ -40,7 +41,7 @@ def triage(
         raise typer.Exit
 
 
-for command in (cases, run, tokens, plan, doctor):
+for command in (cases, run, tokens, plan, log, doctor):
     app.command()(command)
 
 

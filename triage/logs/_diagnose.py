@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from triage.logs._failure import Failure, LogLine
 from triage.logs._matcher import Match, Matcher
@@ -18,6 +18,7 @@ _ERROR_LINE = re.compile(r"^E {3,}(.*\S)")
 _DETAIL = re.compile(r"^(?:\+ |- |where |At index |Full diff|Use -v|comparison failed|Obtained:|Expected:|Mismatch|Greatest |Max |[\[\]{}(),]*$)")
 _ABOUT = re.compile(r"^ERROR (?:at (?:setup|teardown) of |collecting )")
 _PROGRESS = re.compile(r"\bPASSED\b|\[ *\d{1,3}%\]|^[.sxRF]{3,}$|throughput: ")
+_OF_A_TEST = {Family.GPU_HANG, Family.GPU_FAULT}  # infrastructure, and yet set off by what ran
 _OUTSIDE = {124: "at a time limit", 137: "by SIGKILL", 143: "by SIGTERM"}
 
 
@@ -81,12 +82,13 @@ class Diagnosis:
             return
         for section in sections:
             yield self._read_test(session, _summarise(section), section)
-        if not sections:
-            for word, test, mark in session.inline:
-                rerun = any(w == "RERUN" and t == test for w, t, _ in session.inline)
-                if word != "RERUN" and test and not (rerun and session.counts and not session.failed):
-                    entry = Summary(word=word, test=test, message="", n=mark.n, text=mark.text, marks=[])
-                    yield self._read_test(session, entry, None)
+        if sections or (session.end and not session.failed):
+            return
+        reruns = {test for word, test, _ in session.inline if word == "RERUN"}
+        for word, test, mark in session.inline:
+            if word != "RERUN" and test and not (test in reruns and session.end):
+                entry = Summary(word=word, test=test, message="", n=mark.n, text=mark.text, marks=[])
+                yield self._read_test(session, entry, None)
 
     def _read_test(self, session: Session, entry: Summary, section: Section | None) -> _Finding:
         own = [*(section.marks if section else _find_loose(session, entry.test)), *entry.marks]
@@ -96,8 +98,6 @@ class Diagnosis:
         finding.root = _choose(finding.clues, self._matcher)
         if finding.root is None or finding.root.match.rule.weak:
             finding.root_mark = _find_error(own) or (None if finding.root else _as_mark(entry))
-        elif finding.root.match.rule.consequence_of and session.end is None:
-            pass
         return finding
 
     def _read_clues(self, marks: Iterable[Mark], *, own: bool) -> list[Clue]:
@@ -141,7 +141,8 @@ class Diagnosis:
         root = _choose(clues, self._matcher)
         finding = _Finding(test=None, clues=clues, root=root)
         if root and root.is_root:
-            finding.test = root.mark.running if open_sessions else None
+            blames = not root.match.rule.infra or root.match.rule.family in _OF_A_TEST
+            finding.test = root.mark.running if open_sessions and blames else None
             finding.note = self._say_end()
             return finding
         if not failed:

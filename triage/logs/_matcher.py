@@ -21,6 +21,8 @@ _HINT = "Rules may use what RE2 knows: no look-around, no back-reference, no rep
 _COLON = regex.compile(r"(?<!\\)(?<!\?): ")
 _PAINTED_COLON = r":[\x1b\[0-9;m]* [\x1b\[0-9;m]*"
 _BOUNDED_GAP = regex.compile(r"\.\{0,\d+\}")
+# What stands at an end of a cleaned line does not in the raw one.
+_ANCHOR = regex.compile(r"(?<![\\\[])[\^$]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +86,7 @@ class Matcher:
 
 def _loosen(pattern: str) -> str:
     """The pattern as it is scanned for: finds at least the lines that RE2 will confirm, and compiles ten times faster."""
-    return _BOUNDED_GAP.sub(".*", _COLON.sub(lambda _: _PAINTED_COLON, pattern))
+    return _ANCHOR.sub("", _BOUNDED_GAP.sub(".*", _COLON.sub(lambda _: _PAINTED_COLON, pattern)))
 
 
 @cache

@@ -16,6 +16,7 @@ _MARKS = 50_000  # lines kept of one log: a hostile log may match on every line
 _FOUND = 200_000  # matches looked at in one block
 _TAIL_BYTES = 16_384
 _TEST_ID = re.compile(rb"(?:^|[\s\]m\x07])([\w./-]+\.py::[^\s\x1b]+(?: [^\s\x1b]*\])?)")
+_DONE = re.compile(rb"\b(?:PASSED|SKIPPED|XFAIL|XPASS)\b")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,9 +166,9 @@ def count_newlines(data: bytes | memoryview) -> int:
 
 
 def _read_test(data: bytes, at: int) -> str | None:
+    """The test that the line at this place names; None if the line says that it is done."""
     start = data.rfind(b"\n", 0, at) + 1
     stop = data.find(b"\n", at)
-    found = None
-    for found in _TEST_ID.finditer(data, max(start, at - 400), len(data) if stop < 0 else min(stop, at + 2000)):
-        pass
-    return found.group(1).decode("utf-8", "replace") if found else None
+    line = data[max(start, at - 400) : min(len(data) if stop < 0 else stop, at + 2000)]
+    tests = _TEST_ID.findall(line)
+    return tests[-1].decode("utf-8", "replace") if tests and not _DONE.search(line) else None

@@ -9,6 +9,7 @@ VERSION = "v1"
 _MASKS = (
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?Z?"), "<time>"),
     (re.compile(r"\b\d\d:\d\d:\d\d(?:[.,]\d+)?\b"), "<time>"),
+    (re.compile(r"\b[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.\d\b"), "<device>"),
     (re.compile(r"\bsha256:[0-9a-f]{8,}"), "<hash>"),
     (re.compile(r"\b0x[0-9a-fA-F]+\b|\(nil\)"), "<address>"),
     (re.compile(r"https?://[^\s'\")]+"), "<url>"),

@@ -35,7 +35,7 @@ STRUCTURE = (
     r"={3} [^\n]+ ={3}",
     r"_ [A-Za-z][^\n]* _",
     rf"(?:FAILED|ERROR){_P} +{_P}(?:\[[\d.]+s\] )?[^\s:]+\.py",
-    rf"(?:\.py::[^\n]*|^[^\n]{{0,120}})\b(?:FAILED|ERROR|RERUN){_P} *{_P}(?:\[ *\d+%\])?{_P} *\r?$|\] {_P}(?:FAILED|ERROR){_P} ",
+    rf"FAILED|RERUN|\bERROR{_P} *{_P}(?:\[ *\d+%\]{_P})? *\r?$|ERROR{_P} +[^\s:]+\.py::",
     r"\bE {3,}\S",
     r"> {3,}assert ",
     r"[Ee]xited with status -?\d|interrupted by a signal|[Cc]ancellation signal|processes failed with -?\d|exit (?:code|status):? -?\d",
