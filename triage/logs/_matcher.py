@@ -19,10 +19,10 @@ from triage.logs._rules import Rule, Rules, read_rules
 _HINT = "Rules may use what RE2 knows: no look-around, no back-reference, no repetition beyond 1000."
 # Between the name of an exception and its message; newer Pythons colour the two apart.
 _COLON = regex.compile(r"(?<!\\)(?<!\?): ")
-_PAINTED_COLON = r":[\x1b\[0-9;m]* [\x1b\[0-9;m]*"
+_PAINTED_COLON = r"[\x1b\[0-9;m]*:[\x1b\[0-9;m]* [\x1b\[0-9;m]*"
 _BOUNDED_GAP = regex.compile(r"\.\{0,\d+\}")
-# What stands at an end of a cleaned line does not in the raw one.
-_ANCHOR = regex.compile(r"(?<![\\\[])[\^$]")
+# What stands at an end of a cleaned line, or at a word's, does not in the raw one: a colour ends in a letter.
+_ANCHOR = regex.compile(r"(?<![\\\[])[\^$]|(?<!\\)\\b")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,6 @@ from triage.logs._text import clean_line
 
 _LINE_BYTES = 8192  # of a line, around what was found; the rest of a long one is not kept
 _OVERLAP_BYTES = 4096  # of a line longer than a block, looked at twice
-_LOOK_BACK_BYTES = 1 << 20  # for the test that was running
 _MARKS = 50_000  # lines kept of one log: a hostile log may match on every line
 _FOUND = 200_000  # matches looked at in one block
 _TAIL_BYTES = 16_384
@@ -56,6 +55,7 @@ class Scanner:
         self._structure = structure
         self._scan = Scan()
         self._running: str | None = None
+        self._followed = 0
         self._last_line = 0
 
     def run(self, blocks: Iterable[bytes]) -> Scan:
@@ -91,7 +91,8 @@ class Scanner:
         if found:
             self._keep(data, sorted(set(found)))
         self._scan.lines += count_newlines(data)
-        self._remember_test(data)
+        self._follow_tests(data, len(data))
+        self._followed = 0
 
     def _keep(self, data: bytes, found: Sequence[tuple[int, int]]) -> None:
         before, line = 0, self._scan.lines
@@ -124,19 +125,16 @@ class Scanner:
         text, shard = clean_line(data[start:stop])
         rules = any(pattern >= self._structure for pattern in patterns)
         structure = frozenset(pattern for pattern in patterns if pattern < self._structure)
-        running = self._find_running(data, start) if rules or structure else None
-        mark = Mark(n=n, text=text, shard=shard, structure=structure, rules=rules, running=running)
+        self._follow_tests(data, place[1])
+        mark = Mark(n=n, text=text, shard=shard, structure=structure, rules=rules, running=self._running)
         self._scan.marks.append(mark)
 
-    def _find_running(self, data: bytes, start: int) -> str | None:
-        stop = data.find(b"\n", start)
-        at = data.rfind(b".py::", max(0, start - _LOOK_BACK_BYTES), len(data) if stop < 0 else stop)
-        return self._running if at < 0 else _read_test(data, at)
-
-    def _remember_test(self, data: bytes) -> None:
-        at = data.rfind(b".py::", max(0, len(data) - _LOOK_BACK_BYTES))
+    def _follow_tests(self, data: bytes, stop: int) -> None:
+        """Remembers the last test that is named before ``stop``; every byte is looked at once."""
+        at = data.rfind(b".py::", self._followed, stop)
         if at >= 0:
             self._running = _read_test(data, at)
+        self._followed = stop
 
     def _clean_tail(self, tail: bytes) -> list[tuple[int, str]]:
         raw = tail.split(b"\n")

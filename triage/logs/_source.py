@@ -15,7 +15,7 @@ from typing import IO, Any, cast
 
 from triage.errors import LogError, MissingDependencyError
 
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 2 << 20
 _LOG_NAMES = (".log", ".txt", ".xml", ".out", ".err", ".gz", ".zst", ".zstd")
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
@@ -74,14 +74,20 @@ def _read_packed(file: io.BufferedReader, block_bytes: int) -> Iterator[bytes]:
         unpacked = cast(IO[bytes], gzip.GzipFile(fileobj=file))
     elif head == _ZSTD:
         unpacked = _open_zstd(file)
-    while True:
-        try:
-            block = unpacked.read(block_bytes)
-        except (EOFError, zlib.error, gzip.BadGzipFile, *_zstd_errors(head)):
-            return
-        if not block:
-            return
-        yield block
+    broken = (EOFError, zlib.error, gzip.BadGzipFile, *_zstd_errors(head))
+    ended = False
+    while not ended:
+        pieces, size = [], 0
+        while size < block_bytes and not ended:
+            try:
+                piece = unpacked.read1(block_bytes - size)  # type: ignore[attr-defined]
+            except broken:
+                piece = b""
+            ended = not piece
+            pieces.append(piece)
+            size += len(piece)
+        if size:
+            yield b"".join(pieces) if len(pieces) > 1 else pieces[0]
 
 
 def _open_zstd(file: io.BufferedReader) -> IO[bytes]:
