@@ -69,7 +69,7 @@ class Diagnosis:
                     folded.setdefault(id(root), []).append(finding)
         if findings:
             return [self._write(f, folded.get(id(f), ())) for f in findings]
-        ended = self._read_job()
+        ended = self._read_nameless() or self._read_job()
         return [self._write(ended, ())] if ended else []
 
     # --- one session of pytest
@@ -118,12 +118,13 @@ class Diagnosis:
         """The earlier failure that this one follows from: its engine died, or the server of its file did."""
         if finding.root is None or not finding.root.match.rule.consequence_of:
             return None
+        rule = finding.root.match.rule
         for earlier in reversed(before):
-            same_file = _path(earlier.test) == _path(finding.test)
-            if earlier.root and same_file and (
-                finding.root.match.rule.follows(earlier.root.match.rule)
-                or (finding.root.match.rule == earlier.root.match.rule and finding.message == earlier.message)
-            ):
+            if earlier.root is None or _path(earlier.test) != _path(finding.test):
+                continue
+            killed = any(not clue.own or clue.match.rule.consequence_of for clue in earlier.clues)
+            same = rule == earlier.root.match.rule and finding.message == earlier.message
+            if same or (killed and rule.follows(earlier.root.match.rule)):
                 return earlier
         return None
 
@@ -148,6 +149,18 @@ class Diagnosis:
         if not failed:
             return self._read_cut(open_sessions)
         return self._read_end(finding, bool(open_sessions))
+
+    def _read_nameless(self) -> _Finding | None:
+        """Tests that pytest counts as failed and does not name (``--no-summary``)."""
+        for session in self._job.sessions:
+            if session.failed and session.end:
+                clues = self._read_clues([*session.live, *session.loose], own=False)
+                counted = ", ".join(f"{n} {word}" for word, n in (session.counts or {}).items())
+                finding = _Finding(test=None, clues=clues, note=f"pytest names no test: {counted}")
+                finding.root = _choose(_keep_last_test(clues), self._matcher)
+                finding.root_mark = None if finding.root else session.end
+                return finding
+        return None
 
     def _list_outside(self) -> list[Mark]:
         """Lines that no passed session explains."""
