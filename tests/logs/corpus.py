@@ -1,11 +1,12 @@
 """Logs with a label: what CI would have written around each public failure of ``data/*.toml``, and logs that passed.
 
-Everything but the lines of the data files is made here, from a seed: time stamps, colours, groups, servers, other tests.
+Everything but the lines of the data files is made here, from a seed: times, colours, groups, servers, other tests.
 """
 
 from __future__ import annotations
 
 import random
+import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ GROUPS = (
 LABELS = ("Language Models Test (Extended Pooling)", "V1 Sample + Logits", "Entrypoints Integration (API Server 1)")
 NOISE = (
     "INFO 11-20 {a:02d}:{b:02d}:07 [gpu_model_runner.py:2602] Starting to load model facebook/opt-125m...",
-    "INFO 11-20 {a:02d}:{b:02d}:08 [loggers.py:123] Engine 000: Avg prompt throughput: {b}.0 tokens/s, Running: {a} reqs",
+    "INFO 11-20 {a:02d}:{b:02d}:08 [loggers.py:123] Engine 000: Avg throughput: {b}.0 tokens/s, Running: {a} reqs",
     "Loading safetensors checkpoint shards:  {a}% Completed | 21/46 [00:40<00:45,  1.83s/it]",
     "WARNING 11-20 {a:02d}:{b:02d}:09 [rocm.py:29] aiter is not installed; falling back",
 )
@@ -135,7 +136,9 @@ def _open_group(writer: Writer) -> str:
     label = writer.rng.choice(LABELS)
     job = writer.rng.choice(GROUPS).format(label=label, n=writer.rng.randrange(1, 5))
     slug = label.lower().replace(" ", "-").replace("+", "-")
-    writer.write(f"{writer.rng.choice(('---', '+++', '~~~'))} {job}", "--- Pulling container", "Status: Image is up to date")
+    writer.write(
+        f"{writer.rng.choice(('---', '+++', '~~~'))} {job}", "--- Pulling container", "Status: Image is up to date"
+    )
     writer.write(
         f"+ (command rocm-smi || true) && export VLLM_TEST_GROUP_NAME=mi300_1-{slug} && "
         "cd /vllm-workspace/tests && pytest -v -s models/language/pooling"
@@ -145,7 +148,9 @@ def _open_group(writer: Writer) -> str:
 
 def _start_session(writer: Writer, *, more: int = 2) -> list[str]:
     tests = [writer.rng.choice(ROOT_FREE_TESTS).format(n) for n in range(more)]
-    writer.write(writer.rule("=", "test session starts"), "platform linux -- Python 3.12.12, pytest-8.4.2, pluggy-1.6.0")
+    writer.write(
+        writer.rule("=", "test session starts"), "platform linux -- Python 3.12.12, pytest-8.4.2, pluggy-1.6.0"
+    )
     writer.write(f"collecting ... collected {more + 1} items", "")
     return tests
 
@@ -158,13 +163,14 @@ def _pass_some(writer: Writer) -> None:
 
 def _fail(writer: Writer, test: str, evidence: Sequence[str], *, word: str = "FAILED") -> None:
     """The test's own section, the short summary and the last line."""
-    name = test.split("::")[-1]
+    name = test.rsplit("::", maxsplit=1)[-1]
     title = name if word == "FAILED" else f"ERROR at setup of {name}"
     writer.write("", writer.rule("=", "FAILURES" if word == "FAILED" else "ERRORS"), writer.rule("_", title), "")
     writer.write(f"    def {name.split('[')[0]}(vllm_runner):", ">       run(vllm_runner)", "")
     for line in evidence:
         writer.write(f"{writer.paint(31, f'E       {line}')}")
-    writer.write("", f"{test.split('::')[0]}:88: {evidence[0].split(':')[0].split(' ')[0] if evidence else 'Error'}")
+    kind = re.split("[: ]", evidence[0])[0] if evidence else "Error"
+    writer.write("", f"{test.split('::', maxsplit=1)[0]}:88: {kind}")
     writer.write(writer.rule("=", "short test summary info"))
     message = evidence[0].strip() if evidence else ""
     writer.write(f"{writer.paint(31, word)} {test} - {message[:150]}")
@@ -183,7 +189,9 @@ def _process(writer: Writer, lines: Sequence[str], *, name: str = "EngineCore") 
     if not any(line.lstrip().startswith(("HW ", "Memory access", ":0:", "amdgpu", "[")) for line in lines):
         writer.write(f"({name} pid={pid}) {place} EngineCore failed to start.")
         writer.write(f"({name} pid={pid}) {place} Traceback (most recent call last):")
-        writer.write(f'({name} pid={pid}) {place}   File "/usr/lib/python3.12/vllm/v1/engine/core.py", line 708, in run')
+        writer.write(
+            f'({name} pid={pid}) {place}   File "/usr/lib/python3.12/vllm/v1/engine/core.py", line 708, in run'
+        )
         writer.write(*(f"({name} pid={pid}) {place} {line}" for line in lines))
     else:
         writer.write(*lines)
@@ -199,7 +207,7 @@ def _shape_assert(writer: Writer, test: str, lines: Sequence[str], code: int | N
 
 def _shape_setup(writer: Writer, test: str, lines: Sequence[str], code: int | None) -> bool:
     _pass_some(writer)
-    writer.write(f"Launching RemoteOpenAIServer with: vllm serve facebook/opt-125m --max-model-len 2048")
+    writer.write("Launching RemoteOpenAIServer with: vllm serve facebook/opt-125m --max-model-len 2048")
     writer.write(f"{test} {writer.paint(31, 'ERROR')}")
     _fail(writer, test, lines, word="ERROR")
     _exit(writer, code or 1)
@@ -212,7 +220,9 @@ def _shape_engine(writer: Writer, test: str, lines: Sequence[str], code: int | N
     writer.noise(3)
     _process(writer, lines)
     writer.write(writer.paint(31, "FAILED"))
-    failed = "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {'EngineCore': 1}"
+    failed = (
+        "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {'EngineCore': 1}"
+    )
     _fail(writer, test, [failed])
     _exit(writer, code or 1)
     return True
@@ -224,8 +234,8 @@ def _shape_dead(writer: Writer, test: str, lines: Sequence[str], code: int | Non
     writer.noise(3)
     _process(writer, lines)
     writer.write(writer.paint(31, "FAILED"))
-    dead = "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue. See stack trace (above) for the root cause."
-    _fail(writer, test, [dead])
+    dead = "EngineCore encountered an issue. See stack trace (above) for the root cause."
+    _fail(writer, test, [f"vllm.v1.engine.exceptions.EngineDeadError: {dead}"])
     _exit(writer, code or 1)
     return True
 
@@ -262,7 +272,7 @@ def _shape_crash(writer: Writer, test: str, lines: Sequence[str], code: int | No
 
 
 def _shape_collect(writer: Writer, test: str, lines: Sequence[str], code: int | None) -> bool:
-    path = test.split("::")[0]
+    path = test.split("::", maxsplit=1)[0]
     writer.write(writer.rule("=", "test session starts"), "collecting ... collected 12 items / 1 error", "")
     writer.write(writer.rule("=", "ERRORS"), writer.rule("_", f"ERROR collecting {path}"))
     writer.write(f"ImportError while importing test module '/vllm-workspace/tests/{path}'.", "Traceback:")
@@ -313,7 +323,9 @@ def _shape_dump(writer: Writer, test: str, lines: Sequence[str], code: int | Non
 
 
 def _shape_empty(writer: Writer, _: str, lines: Sequence[str], code: int | None) -> bool:
-    writer.write(writer.rule("=", "test session starts"), "platform linux -- Python 3.12.12, pytest-8.4.2, pluggy-1.6.0")
+    writer.write(
+        writer.rule("=", "test session starts"), "platform linux -- Python 3.12.12, pytest-8.4.2, pluggy-1.6.0"
+    )
     writer.write(*lines, "", writer.rule("=", "no tests ran in 0.12s"))
     if code:
         _exit(writer, code)

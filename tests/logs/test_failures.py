@@ -1,4 +1,4 @@
-"""From lines to failures: roots and their consequences, jobs without a failed test, and what pytest's styles look like."""
+"""From lines to failures: roots and consequences, jobs without a failed test, and the styles of pytest."""
 
 import json
 import shlex
@@ -15,7 +15,9 @@ from triage.logs._command import plan_command
 from triage.report._parameters import check_parameters, read_parameters
 
 DEAD = "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue. See stack trace (above)"
-HIP = "(EngineCore pid=7) ERROR 11-20 10:00:00 [core.py:708] torch.AcceleratorError: HIP error: an illegal memory access"
+HIP = (
+    "(EngineCore pid=7) ERROR 11-20 10:00:00 [core.py:708] torch.AcceleratorError: HIP error: an illegal memory access"
+)
 START = "============================= test session starts =============================="
 SUMMARY = "=========================== short test summary info ============================"
 
@@ -87,7 +89,9 @@ def test_the_error_that_a_passed_test_expected_is_no_root_of_the_next_failure(tm
 
 
 def test_several_jobs_of_one_file_keep_their_names_and_commands(tmp_path):
-    job = "--- {}\n+ cd /vllm-workspace/tests && pytest -v {}\n{}\n{}\nFAILED {}::t - IndexError: x\n= 1 failed in 1s =\n"
+    job = (
+        "--- {}\n+ cd /vllm-workspace/tests && pytest -v {}\n{}\n{}\nFAILED {}::t - IndexError: x\n= 1 failed in 1s =\n"
+    )
     names = ("AMD: V1 Sample + Logits (mi300_1)", "mi355_1: V1 Core", ":amd: (MI355 DPX) Kernels Shard 2")
     text = "".join(job.format(name, f"f{i}.py", START, SUMMARY, f"f{i}.py") for i, name in enumerate(names))
     report = read(tmp_path, text)
@@ -121,7 +125,9 @@ def test_a_job_that_failed_without_a_failed_test_says_how(tmp_path, ending, fami
 
 def test_a_time_out_without_a_sign_of_progress_is_not_laid_on_the_node(tmp_path):
     lines = "\n".join(f"waiting {n}" for n in range(2000))
-    (failure,) = read(tmp_path, f"{START}\na.py::one PASSED [ 10%]\na.py::two\n{lines}\nexited with status 124\n").failures
+    (failure,) = read(
+        tmp_path, f"{START}\na.py::one PASSED [ 10%]\na.py::two\n{lines}\nexited with status 124\n"
+    ).failures
     assert (failure.family.value, failure.infra) == ("timeout", False)
     assert "without a sign of progress" in failure.note
 
@@ -202,7 +208,9 @@ def test_the_failed_tests_of_pytest_are_found_in_every_style(tmp_path, options):
     log.write_bytes(run_pytest(tmp_path, *options))
     found = {f.test: f.family.value for f in read_log(str(log)).failures}
     if "--tb=native" in options:  # no rewritten assertion is shown: the count is any assertion
-        found["test_suite.py::test_counts"] = found["test_suite.py::test_counts"].replace("test_assertion", "token_count")
+        found["test_suite.py::test_counts"] = found["test_suite.py::test_counts"].replace(
+            "test_assertion", "token_count"
+        )
     assert found == WANTED, log.read_text()
 
 

@@ -55,7 +55,10 @@ def test_a_packed_log_that_is_cut_off_says_what_there_is(tmp_path, pack):
 
 def test_standard_input_is_a_log_too(tmp_path):
     ended = subprocess.run(
-        [sys.executable, "-m", "triage.cli", "log", "-", "--json"], input=gzip.compress(ROOT), capture_output=True, check=True
+        [sys.executable, "-m", "triage.cli", "log", "-", "--json"],
+        input=gzip.compress(ROOT),
+        capture_output=True,
+        check=True,
     )
     assert b'"family": "gpu_fault"' in ended.stdout
 
@@ -63,7 +66,9 @@ def test_standard_input_is_a_log_too(tmp_path):
 @given(st.data())
 @settings(max_examples=60, deadline=None)
 def test_the_numbers_of_lines_do_not_depend_on_the_blocks(data):
-    lines = data.draw(st.lists(st.sampled_from([ROOT, b"\n", b"x" * 50 + b"\n", b"\xff\x00\r\n", b"E   a\n"]), max_size=40))
+    lines = data.draw(
+        st.lists(st.sampled_from([ROOT, b"\n", b"x" * 50 + b"\n", b"\xff\x00\r\n", b"E   a\n"]), max_size=40)
+    )
     whole = b"".join(lines)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=6)))
     blocks = [whole[a:b] for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True) if a < b]
@@ -78,7 +83,14 @@ def test_newlines_are_counted_as_bytes_count_does(data):
 
 
 def test_a_line_longer_than_many_blocks_is_one_line():
-    blocks = [b"first\n", *[b"x" * 100_000] * 30, b"x HIP error: invalid argument ", *[b"y" * 100_000] * 30, b"\n", ROOT]
+    blocks = [
+        b"first\n",
+        *[b"x" * 100_000] * 30,
+        b"x HIP error: invalid argument ",
+        *[b"y" * 100_000] * 30,
+        b"\n",
+        ROOT,
+    ]
     found = scan(*blocks)
     assert [(m.n, len(m.text) < 10_000) for m in found.marks] == [(2, True), (3, True)]
     assert found.lines == 3
@@ -91,7 +103,14 @@ def test_a_pattern_across_two_blocks_of_a_long_line_is_found():
 
 
 @pytest.mark.parametrize(
-    "line", [b"\x00\x00 " + ROOT, b"\xff\xfe\x80 " + ROOT, ROOT.replace(b"\n", b"\r\n"), b"\x1b[31m" + ROOT, b"50%\r99%\r" + ROOT]
+    "line",
+    [
+        b"\x00\x00 " + ROOT,
+        b"\xff\xfe\x80 " + ROOT,
+        ROOT.replace(b"\n", b"\r\n"),
+        b"\x1b[31m" + ROOT,
+        b"50%\r99%\r" + ROOT,
+    ],
 )
 def test_damage_in_a_line_hides_nothing_and_is_shown_as_text(tmp_path, line):
     (failure,) = read_log(write(tmp_path, b"ok\n" + line)).failures

@@ -6,34 +6,23 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from triage.logs._clues import ERROR_LINE, Clue, choose_root, read_message
 from triage.logs._failure import Failure, LogLine
 from triage.logs._matcher import Match, Matcher
 from triage.logs._scan import Mark, Scan
 from triage.logs._signature import make_signature, mask_line
 from triage.logs._structure import Build, Job, Section, Session, Summary
-from triage.logs._text import is_quiet, strip_process
+from triage.logs._text import is_quiet
 from triage.result import Family
 
-_ERROR_LINE = re.compile(r"^E {3,}(.*\S)")
-_DETAIL = re.compile(r"^(?:\+ |- |where |At index |Full diff|Use -v|comparison failed|Obtained:|Expected:|Mismatch|Greatest |Max |[\[\]{}(),]*$)")
+_DETAIL = re.compile(
+    r"^(?:\+ |- |where |At index |Full diff|Use -v|comparison failed|Obtained:|Expected:|Mismatch|Greatest |Max "
+    r"|[\[\]{}(),]*$)"
+)
 _ABOUT = re.compile(r"^ERROR (?:at (?:setup|teardown) of |collecting )")
 _PROGRESS = re.compile(r"\bPASSED\b|\[ *\d{1,3}%\]|^[.sxRF]{3,}$|throughput: ")
 _OF_A_TEST = {Family.GPU_HANG, Family.GPU_FAULT}  # infrastructure, and yet set off by what ran
 _OUTSIDE = {124: "at a time limit", 137: "by SIGKILL", 143: "by SIGTERM"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Clue:
-    """A line that a rule matches. ``own`` is what pytest reported of the test itself."""
-
-    mark: Mark
-    match: Match
-    own: bool = False
-
-    @property
-    def is_root(self) -> bool:
-        rule = self.match.rule
-        return not rule.consequence_of and not rule.weak
 
 
 @dataclass(kw_only=True)
@@ -95,7 +84,7 @@ class Diagnosis:
         finding = _Finding(test=entry.test, message=entry.message)
         finding.clues = [*self._read_clues(own, own=True), *self._read_live(session, entry.test)]
         finding.lines = [m for m in own if m.n == entry.n] or [_as_mark(entry)]
-        finding.root = _choose(finding.clues, self._matcher)
+        finding.root = choose_root(finding.clues, self._matcher)
         if finding.root is None or finding.root.match.rule.weak:
             finding.root_mark = _find_error(own) or (None if finding.root else _as_mark(entry))
         return finding
@@ -139,7 +128,7 @@ class Diagnosis:
         if not failed and (status == 0 or (job.sessions and not open_sessions)):
             return self._read_empty()
         clues = _keep_last_test(clues)
-        root = _choose(clues, self._matcher)
+        root = choose_root(clues, self._matcher)
         finding = _Finding(test=None, clues=clues, root=root)
         if root and root.is_root:
             blames = not root.match.rule.infra or root.match.rule.family in _OF_A_TEST
@@ -157,7 +146,7 @@ class Diagnosis:
                 clues = self._read_clues([*session.live, *session.loose], own=False)
                 counted = ", ".join(f"{n} {word}" for word, n in (session.counts or {}).items())
                 finding = _Finding(test=None, clues=clues, note=f"pytest names no test: {counted}")
-                finding.root = _choose(_keep_last_test(clues), self._matcher)
+                finding.root = choose_root(_keep_last_test(clues), self._matcher)
                 finding.root_mark = None if finding.root else session.end
                 return finding
         return None
@@ -175,7 +164,7 @@ class Diagnosis:
         """A job that failed, and no line says why: how it ended is all that is known."""
         job, status = self._job, self._job.exit_status
         mark = job.cancelled or job.exit_mark
-        weak = _choose(self._read_weak(), self._matcher)
+        weak = choose_root(self._read_weak(), self._matcher)
         empty = self._read_empty()
         progress = unfinished and any(_PROGRESS.search(text) for _, text in self._scan.tail)
         finding.note = self._say_end()
@@ -250,8 +239,10 @@ class Diagnosis:
         elif rule is None and finding.test and _is_collection(finding):
             family = Family.COLLECTION
         others = list(folded)
-        followed = [c.mark for f in (finding, *others) for c in f.clues if c.match.rule.consequence_of and c.mark != mark]
-        text = _root_text(mark.text)
+        followed = [
+            c.mark for f in (finding, *others) for c in f.clues if c.match.rule.consequence_of and c.mark != mark
+        ]
+        text = read_message(mark.text)
         masked = text if rule is None and finding.test is None else mask_line(text)
         root = LogLine.make(mark.n, text)
         evidence = {m.n: m for m in (mark, *followed[:3], *finding.lines[:1])}
@@ -269,8 +260,8 @@ class Diagnosis:
             masked=masked,
             rule=rule.id if rule else "",
             note=finding.note,
-            evidence=tuple(LogLine.make(n, _root_text(m.text)) for n, m in sorted(evidence.items())),
-            consequences=tuple(LogLine.make(m.n, _root_text(m.text)) for m in _unique(followed)[:20]),
+            evidence=tuple(LogLine.make(n, read_message(m.text)) for n, m in sorted(evidence.items())),
+            consequences=tuple(LogLine.make(m.n, read_message(m.text)) for m in _unique(followed)[:20]),
             also=tuple(f.test for f in others if f.test),
             captures=self._gather(finding),
         )
@@ -281,20 +272,6 @@ class Diagnosis:
             if not clue.match.rule.consequence_of:
                 captures = dict(clue.match.captures) | captures
         return captures
-
-
-def _choose(clues: Sequence[Clue], matcher: Matcher) -> Clue | None:
-    """The root: a hang of the GPU before all else, then the first line that names a cause, then the most telling weak one."""
-    roots = [c for c in clues if c.is_root]
-    hangs = [c for c in roots if c.match.rule.family is Family.GPU_HANG]
-    if hangs or roots:
-        return min(hangs or roots, key=lambda c: c.mark.n)
-    order = {rule.id: index for index, rule in enumerate(matcher.rules)}
-    weak = [c for c in clues if c.match.rule.weak and not c.match.rule.consequence_of]
-    followed = [c for c in clues if c.match.rule.consequence_of]
-    if weak and (not followed or any(c.match.rule.id != "assertion" for c in weak)):
-        return min(weak, key=lambda c: order[c.match.rule.id])
-    return min(followed, key=lambda c: (c.match.rule.family is Family.UNKNOWN, c.mark.n), default=None)
 
 
 def _keep_last_test(clues: list[Clue]) -> list[Clue]:
@@ -335,7 +312,7 @@ def _find_error(marks: Iterable[Mark]) -> Mark | None:
     """The first line of pytest's own error that is no detail of another."""
     errors = []
     for mark in marks:
-        found = _ERROR_LINE.match(mark.text)
+        found = ERROR_LINE.match(mark.text)
         if found and Build.ERROR_LINE in mark.structure:
             errors.append((mark, found.group(1)))
     named = [m for m, text in errors if not _DETAIL.match(text)]
@@ -352,11 +329,6 @@ def _as_mark(entry: Summary) -> Mark:
 
 def _path(test: str | None) -> str:
     return (test or "").partition("::")[0]
-
-
-def _root_text(text: str) -> str:
-    found = _ERROR_LINE.match(text)
-    return (found.group(1) if found else strip_process(text)).strip()
 
 
 def _unique(marks: Iterable[Mark]) -> list[Mark]:

@@ -11,7 +11,10 @@ from triage.result import Family
 
 _SHOWN = 400
 _SECRETS = (
-    (re.compile(r"\b(?:hf_[A-Za-z0-9]{16,}|AKIA[0-9A-Z]{12,}|gh[pousr]_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{16,})"), "(not recorded)"),
+    (
+        re.compile(r"\b(?:hf_[A-Za-z0-9]{16,}|AKIA[0-9A-Z]{12,}|gh[pousr]_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{16,})"),
+        "(not recorded)",
+    ),
     (
         re.compile(
             r"(\b[A-Z0-9_]*(?:TOKEN|SECRET|PASSWORD|API_KEY|ACCESS_KEY)[A-Z0-9_]*['\"]?\s*[:=]\s*['\"]?"

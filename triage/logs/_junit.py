@@ -8,6 +8,7 @@ from typing import Any
 from xml.parsers import expat
 
 from triage.errors import LogError
+from triage.logs._clues import Clue, choose_root, read_message
 from triage.logs._failure import Failure, LogLine
 from triage.logs._matcher import Matcher
 from triage.logs._scan import Mark
@@ -15,7 +16,9 @@ from triage.logs._signature import make_signature, mask_line
 from triage.logs._text import clean_line
 from triage.result import Family
 
-_JUNIT = re.compile(rb"^\s*(?:<\?xml[^>]*\?>\s*)?(?:<!--.*?-->\s*)*(?:<!DOCTYPE[^>]*>?\s*)?<(?:testsuites?|!DOCTYPE)\b", re.DOTALL)
+_JUNIT = re.compile(
+    rb"^\s*(?:<\?xml[^>]*\?>\s*)?(?:<!--.*?-->\s*)*(?:<!DOCTYPE[^>]*>?\s*)?<(?:testsuites?|!DOCTYPE)\b", re.DOTALL
+)
 _TEXT_CHARS = 4 << 20  # of one failed test; what is longer is cut
 _ELEMENTS = {"failure", "error"}
 
@@ -67,7 +70,9 @@ class _Reader:
         self.parser.EntityDeclHandler = self._refuse
 
     def _refuse(self, entity: str, *_: Any) -> None:
-        raise LogError(f"{self._name} declares the entity {entity!r}; a JUnit report has none.", hint="Give the log instead.")
+        raise LogError(
+            f"{self._name} declares the entity {entity!r}; a JUnit report has none.", hint="Give the log instead."
+        )
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         if name == "testsuite":
@@ -92,8 +97,6 @@ class _Reader:
             self._test = None
 
     def _read(self, text: str) -> Failure:
-        from triage.logs._diagnose import Clue, _choose, _root_text
-
         # The message is an attribute, so the first line of the text is the line of the element too.
         message, _, body = text.partition("\n")
         lines = [(self._line, message), *((self._line + i, line) for i, line in enumerate(body.split("\n")))]
@@ -104,11 +107,13 @@ class _Reader:
             if match:
                 mark = Mark(n=n, text=cleaned, shard="", structure=frozenset(), rules=True, running=None)
                 clues.append(Clue(mark=mark, match=match, own=True))
-        root = _choose(clues, self._matcher)
+        root = choose_root(clues, self._matcher)
         rule = root.match.rule if root else None
-        said = clean_line(message.encode("utf-8", "replace"))[0] or next((raw.strip() for _, raw in lines if raw.strip()), "")
+        said = clean_line(message.encode("utf-8", "replace"))[0] or next(
+            (raw.strip() for _, raw in lines if raw.strip()), ""
+        )
         weak = root is None or root.match.rule.weak
-        line = LogLine.make(self._line, said) if weak else LogLine.make(root.mark.n, _root_text(root.mark.text))  # type: ignore[union-attr]
+        line = LogLine.make(self._line, said) if weak else LogLine.make(root.mark.n, read_message(root.mark.text))  # type: ignore[union-attr]
         family = rule.family if rule else Family.UNKNOWN
         masked = mask_line(line.text)
         followed = [c.mark for c in clues if c.match.rule.consequence_of and c is not root]

@@ -10,7 +10,7 @@ from triage.logs._command import CaseLike, plan_command
 from triage.logs._diagnose import Diagnosis
 from triage.logs._failure import Failure, LogReport
 from triage.logs._junit import is_junit, read_junit
-from triage.logs._matcher import Matcher, make_matcher
+from triage.logs._matcher import make_matcher
 from triage.logs._rules import Rules
 from triage.logs._scan import Scanner
 from triage.logs._source import read_blocks
@@ -24,7 +24,7 @@ def read_log(path: str, *, cases: Sequence[CaseLike] = (), rules: Rules | None =
     Raises `LogError` for what cannot be read, `RuleError` for rules that do not compile.
     """
     began = time.perf_counter()
-    matcher = Matcher(rules, STRUCTURE) if rules else make_matcher(STRUCTURE)
+    matcher = make_matcher(STRUCTURE, rules)
     blocks = read_blocks(path)
     first = next(blocks, b"")
     if is_junit(first):

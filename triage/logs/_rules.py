@@ -21,9 +21,9 @@ class Rule:
     """One kind of line.
 
     ``pattern`` is searched in the line without colours and time stamps; its named groups are captured. Of several rules
-    that match one line, the first of the file counts. A ``weak`` rule counts only where pytest itself reports a failure.
+    that match one line, the first of the file counts. A ``weak`` rule counts only where pytest reports a failure.
     What follows from another failure names the families that it may follow from, or ``*``, in ``consequence_of``; its
-    own family counts where no root is known. ``parameters`` says which capture fills which notebook parameter.
+    own family counts where no root is known.
     """
 
     id: str
@@ -35,7 +35,6 @@ class Rule:
     infra: bool = False
     weak: bool = False
     consequence_of: tuple[str, ...] = ()
-    parameters: Mapping[str, str] | None = None
 
     def follows(self, root: Rule) -> bool:
         """Whether this line may be a consequence of that one."""
@@ -44,7 +43,7 @@ class Rule:
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """All rules in the order of the file; ``ignored`` are patterns of lines that say nothing, whatever else they say."""
+    """All rules in the order of the file; ``ignored`` are patterns of lines that say nothing, whatever they hold."""
 
     rules: tuple[Rule, ...]
     ignored: tuple[str, ...] = ()
@@ -81,9 +80,13 @@ def _make_rule(table: Mapping[str, Any]) -> Rule:
     known = {field.name for field in fields(Rule)}
     if unknown := sorted(set(table) - known):
         raise ValueError(f"unknown {', '.join(unknown)}")
-    if missing := [name for name in ("id", "family", "pattern", "source", "example", "counter_example") if not table.get(name)]:
+    if missing := [
+        name for name in ("id", "family", "pattern", "source", "example", "counter_example") if not table.get(name)
+    ]:
         raise ValueError(f"without {', '.join(missing)}")
-    wrong = [n for n in ("id", "family", "pattern", "source", "example", "counter_example") if type(table[n]) is not str]
+    wrong = [
+        n for n in ("id", "family", "pattern", "source", "example", "counter_example") if type(table[n]) is not str
+    ]
     wrong += [name for name in ("infra", "weak") if type(table.get(name, False)) is not bool]
     if wrong:
         raise ValueError(f"{', '.join(wrong)} of the wrong type")

@@ -15,6 +15,7 @@ _MARKS = 50_000  # lines kept of one log: a hostile log may match on every line
 _FOUND = 200_000  # matches looked at in one block
 _TAIL_BYTES = 16_384
 _TEST_ID = re.compile(rb"(?:^|[\s\]m\x07])([\w./-]+\.py::[^\s\x1b]+(?: [^\s\x1b]*\])?)")
+_STAMPED = re.compile(rb"\[\d{4}-\d\d-\d\dT[\d:.]{8,15}Z\] ")
 _DONE = re.compile(rb"\b(?:PASSED|SKIPPED|XFAIL|XPASS)\b")
 
 
@@ -68,24 +69,24 @@ class Scanner:
             data = rest + block if rest else block
             cut = data.rfind(b"\n") + 1
             if cut:
-                self._scan_lines(data[:cut] if cut < len(data) else data, overlap)
+                self._scan_lines(data[:cut] if cut < len(data) else data)
                 rest, overlap = data[cut:], 0
             elif len(data) > len(block):
                 # A line without end: looked at piece by piece, each a little into the one before.
-                self._scan_lines(data, overlap)
+                self._scan_lines(data)
                 rest = data[-_OVERLAP_BYTES:]
                 overlap = len(rest)
             else:
                 rest = data
             tail = data[-_TAIL_BYTES:]
         if rest and len(rest) > overlap:
-            self._scan_lines(rest, overlap)
+            self._scan_lines(rest)
         if tail and not tail.endswith(b"\n"):
             self._scan.lines += 1
         self._scan.tail = self._clean_tail(tail)
         return self._scan
 
-    def _scan_lines(self, data: bytes, overlap: int) -> None:
+    def _scan_lines(self, data: bytes) -> None:
         found: list[tuple[int, int]] = []
         self._matcher.scan(data, lambda pattern, end: found.append((end, pattern)) if len(found) < _FOUND else None)
         if found:
@@ -143,7 +144,7 @@ class Scanner:
         if len(raw) > 1 and len(tail) == _TAIL_BYTES:
             raw = raw[1:]
         first = self._scan.lines - len(raw) + 1
-        self._scan.stamped = any(b"_bk;t=" in line or line[:1] == b"[" and line[20:23] == b"Z] " for line in raw)
+        self._scan.stamped = any(b"_bk;t=" in line or (line[:1] == b"[" and line[20:23] == b"Z] ") for line in raw)
         self._scan.stamped |= any(line[:1] == b"[" and b"Z] " in line[:40] for line in raw)
         return [(first + i, clean_line(line[-_LINE_BYTES:])[0]) for i, line in enumerate(raw)]
 

@@ -46,8 +46,8 @@ def read_blocks(path: str, *, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]
     """The bytes of a log, unpacked, in blocks of at most ``block_bytes``.
 
     What is packed is known by its first bytes, whatever its name. A bomb is never held: one block at a time leaves the
-    unpacker. A packed log that ends early yields what there is, as a log cut off in CI would. Raises `LogError` where it
-    cannot be read.
+    unpacker. A packed log that ends early yields what there is, as a log cut off in CI would. Raises `LogError` where
+    it cannot be read.
     """
     try:
         with _open(path) as file:
@@ -74,7 +74,7 @@ def _read_packed(file: io.BufferedReader, block_bytes: int) -> Iterator[bytes]:
         unpacked = cast(IO[bytes], gzip.GzipFile(fileobj=file))
     elif head == _ZSTD:
         unpacked = _open_zstd(file)
-    broken = (EOFError, zlib.error, gzip.BadGzipFile, *_zstd_errors(head))
+    broken: tuple[type[BaseException], ...] = (EOFError, zlib.error, gzip.BadGzipFile, *_zstd_errors(head))
     ended = False
     while not ended:
         pieces, size = [], 0

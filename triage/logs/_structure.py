@@ -38,7 +38,8 @@ STRUCTURE = (
     rf"FAILED|RERUN|ERROR{_P} *{_P}(?:\[ *\d+%\]{_P})? *\r?$|ERROR{_P} +[^\s:]+\.py::",
     r"E {3,}\S",
     r"> {3,}assert ",
-    r"[Ee]xited with status -?\d|interrupted by a signal|[Cc]ancellation signal|processes failed with -?\d|exit (?:code|status):? -?\d",
+    r"[Ee]xited with status -?\d|interrupted by a signal|[Cc]ancellation signal|processes failed with -?\d"
+    r"|exit (?:code|status):? -?\d",
     r"collected \d+ item|workers \[\d+ item|Running \d+ items? in this shard",
     r"cd /vllm-workspace[^\n]*&& |VLLM_TEST_GROUP_NAME=",
     r"\.py:\d+: \w*(?:Error|Exception|assert|Failed|Timeout)",
@@ -48,16 +49,24 @@ STRUCTURE = (
 _GROUP = re.compile(r"^(?:---|\+\+\+|~~~) (.+)$")
 _JOB = re.compile(r"^(?:AMD: .+ \((?:mi|gfx|MI)\w+\)|(?:mi|gfx)\w+_\d+: .+|:amd: ?\(.+\) .+|:amd: .+|AMD: .+)$")
 _SECTION = re.compile(r"^=+ (.+?) =+$")
-_COUNTS = re.compile(r"\b\d+ (?:passed|failed|errors?|skipped|xfailed|xpassed|deselected|warnings?|rerun)\b.* in [\d.:]+|^no tests (?:ran|collected)")
+_COUNTS = re.compile(
+    r"\b\d+ (?:passed|failed|errors?|skipped|xfailed|xpassed|deselected|warnings?|rerun)\b.* in [\d.:]+"
+    r"|^no tests (?:ran|collected)"
+)
 _COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed|rerun)")
 _TITLE = re.compile(r"^_+ (.+?) _+$")
 _SUMMARY = re.compile(r"^(FAILED|ERROR) (?:\[[\d.]+s\] )?([^\s:]+\.py(?:::.*?)?)(?: - (.*))?$")
-_INLINE = re.compile(r"^(?:(?:\[gw\d+\] )?(?:\[ *\d+%\] )?(FAILED|ERROR|RERUN)(?: (\S+::.+))?|(?:.*?(\S+\.py::.+?) )?.*?(FAILED|ERROR|RERUN)(?: +\[ *\d+%\])?)$")
+_INLINE = re.compile(
+    r"^(?:(?:\[gw\d+\] )?(?:\[ *\d+%\] )?(FAILED|ERROR|RERUN)(?: (\S+::.+))?"
+    r"|(?:.*?(\S+\.py::.+?) )?.*?(FAILED|ERROR|RERUN)(?: +\[ *\d+%\])?)$"
+)
 _EXIT = re.compile(r"[Ee]xited with status (-?\d+)|processes failed with (-?\d+)|exit (?:code|status):? (-?\d+)")
-_COLLECTED = re.compile(r"^(?:collecting \.\.\. )?collected (\d+) items?(.*)$|^\d+ workers \[(\d+) items?\]|^Running (\d+) items? in this shard")
+_COLLECTED = re.compile(
+    r"^(?:collecting \.\.\. )?collected (\d+) items?(.*)$"
+    r"|^\d+ workers \[(\d+) items?\]|^Running (\d+) items? in this shard"
+)
 _GROUP_NAME = re.compile(r"VLLM_TEST_GROUP_NAME=([\w.()-]+)")
 _COMMAND = re.compile(r"(?:export VLLM_TEST_GROUP_NAME=\S+ && )?(cd /vllm-workspace\S* && .*)$")
-_SETUP = re.compile(r"^ERROR (?:at (?:setup|teardown) of |collecting )(.+)$")
 
 
 @dataclass(kw_only=True)

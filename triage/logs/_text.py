@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
-_ESCAPES = re.compile(r"\x1b(?:\[[0-9;:?]*[ -/]*[@-~]|_[^\x07\x1b]{0,200}(?:\x07|\x1b\\)|\][^\x07\x1b]{0,1000}(?:\x07|\x1b\\)|[()][0-9A-B])")
+_ESCAPES = re.compile(
+    r"\x1b(?:\[[0-9;:?]*[ -/]*[@-~]|[()][0-9A-B]"
+    r"|_[^\x07\x1b]{0,200}(?:\x07|\x1b\\)|\][^\x07\x1b]{0,1000}(?:\x07|\x1b\\))"
+)
 _STAMP = re.compile(r"^\[?\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?\]? ?")
 _SHARD = re.compile(r"^>>Shard (\d+): ?")
 _PIPE = re.compile(r"^ {1,3}\| ")  # as Buildkite's page copies its lines
