@@ -207,8 +207,12 @@ class _Builder:
 
     def _ensure(self, mark: Mark) -> Session:
         if mark.shard not in self._open or self._open[mark.shard].end:
-            self._open[mark.shard] = Session(n=mark.n)
-            self._job.sessions.append(self._open[mark.shard])
+            session = Session(n=mark.n)
+            if mark.shard not in self._open:  # an excerpt: what stands before belongs to the session
+                session.live = [m for m in self._job.outside if m.shard == mark.shard]
+                self._job.outside = [m for m in self._job.outside if m.shard != mark.shard]
+            self._open[mark.shard] = session
+            self._job.sessions.append(session)
         return self._open[mark.shard]
 
     def _read_title(self, mark: Mark) -> bool:
