@@ -149,6 +149,32 @@ def test_a_shard_that_collected_nothing_is_a_failure_although_ci_calls_it_succes
     assert read(tmp_path, empty_by_luck + other).failures == ()
 
 
+def test_a_download_that_is_tried_again_is_no_failure_of_the_network(tmp_path):
+    retry = "HTTP Error 504 thrown while requesting HEAD https://huggingface.co/a/b/resolve/main/config.json"
+    assert describe(read(tmp_path, f"{retry}\nRetrying in 8s [Retry 4/5].\nexited with status 3\n")) == [
+        (None, "unknown")
+    ]
+    last = "huggingface_hub.errors.HfHubHTTPError: 504 Server Error: Gateway Time-out for url: https://huggingface.co"
+    assert describe(read(tmp_path, f"{retry}\n{last}\nexited with status 3\n")) == [(None, "network")]
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["Worker exited with status 1", "exit code: -15", "the server received cancellation signal", "exit status 3"],
+)
+def test_what_a_test_prints_of_its_processes_is_not_how_the_job_ended(tmp_path, said):
+    text = f"{START}\ncollected 1 item\na.py::one\n{said}\nPASSED\n==== 1 passed in 1.00s ====\n"
+    assert describe(read(tmp_path, text)) == []
+
+
+def test_an_excerpt_with_pytests_error_alone_is_a_failure(tmp_path):
+    assert describe(read(tmp_path, "E   AssertionError: score mismatch - actual=0.1\n")) == [
+        (None, "numeric_tolerance")
+    ]
+    assert describe(read(tmp_path, "AssertionError is the name of an exception\n")) == []
+    assert describe(read(tmp_path, "collected 0 items\n")) == [(None, "collection")]
+
+
 # --- pytest itself writes these
 
 SUITE = """

@@ -136,7 +136,7 @@ class Diagnosis:
             finding.note = self._say_end()
             return finding
         if not failed:
-            return self._read_cut(open_sessions)
+            return self._read_cut(open_sessions) or self._read_excerpt(finding)
         return self._read_end(finding, bool(open_sessions))
 
     def _read_nameless(self) -> _Finding | None:
@@ -190,12 +190,21 @@ class Diagnosis:
 
     def _read_cut(self, open_sessions: Sequence[Session]) -> _Finding | None:
         """A log of the agent that stops in the middle of a session, without a word of how it ended."""
-        if not open_sessions or not self._scan.stamped or not self._scan.tail:
-            return self._read_empty()
+        empty = self._read_empty()
+        if empty or not open_sessions or not self._scan.stamped or not self._scan.tail:
+            return empty
         n, text = self._scan.tail[-1]
         mark = Mark(n=n, text=text, shard="", structure=frozenset(), rules=False, running=None)
         finding = _Finding(test=None, root_mark=mark, note="the log ends in the middle of a session of pytest")
         self._set_family(finding, Family.AGENT_LOST)
+        return finding
+
+    def _read_excerpt(self, finding: _Finding) -> _Finding | None:
+        """A piece of a log that holds pytest's own error and nothing of a session."""
+        clues = [clue for clue in self._read_weak() if Build.ERROR_LINE in clue.mark.structure]
+        if self._job.sessions or not clues:
+            return None
+        finding.root, finding.clues = choose_root(clues, self._matcher), clues
         return finding
 
     def _read_empty(self) -> _Finding | None:

@@ -60,7 +60,14 @@ _INLINE = re.compile(
     r"^(?:(?:\[gw\d+\] )?(?:\[ *\d+%\] )?(FAILED|ERROR|RERUN)(?: (\S+::.+))?"
     r"|(?:.*?(\S+\.py::.+?) )?.*?(FAILED|ERROR|RERUN)(?: +\[ *\d+%\])?)$"
 )
-_EXIT = re.compile(r"[Ee]xited with status (-?\d+)|processes failed with (-?\d+)|exit (?:code|status):? (-?\d+)")
+_EXIT = re.compile(
+    r"[Ee]xited with status (-?\d+)|processes failed with (-?\d+)"
+    r"|^(?:\W*(?:[Ee]rror|[Pp]rocess|[Jj]ob|[Ss]tep|[Ss]cript|[Cc]ommand|[Cc]ontainer|[Dd]ocker)\b.{0,40})?[Ee]xit (?:code|status):? (-?\d+)"
+)
+_AGENT = re.compile(
+    r"^(?:\W*Error: )?(?:The command e|E)xited with status |Process completed with exit code|processes failed"
+)
+_CANCELLED = re.compile(r"^\W*[Rr]eceived cancellation signal|[Tt]he command was interrupted by a signal")
 _COLLECTED = re.compile(
     r"^(?:collecting \.\.\. )?collected (\d+) items?(.*)$"
     r"|^\d+ workers \[(\d+) items?\]|^Running (\d+) items? in this shard"
@@ -248,19 +255,30 @@ class _Builder:
         return True
 
     def _read_exit(self, mark: Mark) -> bool:
+        """How the job ended, as the agent or the runner says it; a test may print the like of its own processes."""
+        job, session = self._job, self._open.get(mark.shard)
+        testing = session is not None and session.end is None
         found = _EXIT.search(mark.text)
-        job = self._job
-        if found:
+        if found and (_AGENT.search(mark.text) or not testing):
             status = int(next(group for group in found.groups() if group is not None))
-            if job.exit_status in {None, 0} or "xited with status" in mark.text:
+            if job.exit_status in {None, 0} or _AGENT.search(mark.text):
                 job.exit_status, job.exit_mark = status, mark
-        elif "signal" in mark.text and job.cancelled is None:
+        elif _CANCELLED.search(mark.text) and job.cancelled is None:
             job.cancelled = mark
+        else:
+            return False
         return not mark.rules
 
     def _read_collected(self, mark: Mark) -> bool:
         found, session = _COLLECTED.match(mark.text), self._open.get(mark.shard)
-        if not found or not session or session.area != "live":
+        if found and not session and "collected" in mark.text:
+            session = self._ensure(mark)
+        if (
+            not found
+            or not session
+            or session.area != "live"
+            or (session.selected is not None and "Running" not in mark.text)
+        ):
             return False
         count = int(found.group(1) or found.group(3) or found.group(4))
         rest = found.group(2) or ""
