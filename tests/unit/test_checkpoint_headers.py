@@ -164,9 +164,9 @@ def test_an_index_decides_which_files_count(tmp_path):
 @pytest.mark.parametrize(
     ("weight_map", "words"),
     [
-        ({"a": "/etc/passwd"}, "no safetensors file of its own folder"),
-        ({"a": "../one.safetensors"}, "no safetensors file of its own folder"),
-        ({"a": "three.safetensors"}, "the shard is missing"),
+        ({"a": "/etc/passwd"}, "names '/etc/passwd', which leaves its folder"),
+        ({"a": "../one.safetensors"}, "which leaves its folder"),
+        ({"a": "three.safetensors"}, "three.safetensors: the file is missing"),
         ({"z": "one.safetensors"}, "places 'z' in one.safetensors, which does not hold it"),
         ({"a": 1}, "not an object of file names"),
         ({}, "empty"),

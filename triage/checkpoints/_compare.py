@@ -10,10 +10,19 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from triage.checkpoints._headers import read_checkpoint
+from triage.checkpoints._headers import read_headers
 from triage.engine.history import VersionPair
-from triage.engine.weights import RuleKind, Step, WeightMap, map_weights
-from triage.errors import EngineError
+from triage.engine.weights import (
+    End,
+    Fate,
+    ModelImpl,
+    RuleKind,
+    Step,
+    WeightMap,
+    WeightRequest,
+    map_many_weights,
+)
+from triage.errors import EngineError, InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,11 +42,12 @@ class KeyStatus(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Mismatch:
-    """A tensor whose name fits and whose shape does not."""
+    """A tensor whose name fits and whose shape does not; ``name`` is what it is loaded under."""
 
     key: str
     checkpoint_shape: tuple[int, ...]
     model_shape: tuple[int, ...]
+    name: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,14 +170,15 @@ def compare_keys(
     ignored: dict[str, str | None] = {}
     mismatched: list[Mismatch] = []
     reached: set[str] = set()
+    second_names = aliases or {}
     for key, shape in checkpoint.items():
         name = key if mapped is None else mapped[key]
-        if name is None or name in (aliases or {}):
+        if name is None or name in second_names:
             ignored[key] = name
         elif name not in expected:
             unexpected[key] = name
         elif expected[name] != shape:
-            mismatched.append(Mismatch(key=key, checkpoint_shape=shape, model_shape=expected[name]))
+            mismatched.append(Mismatch(key=key, checkpoint_shape=shape, model_shape=expected[name], name=name))
             reached.add(name)
         else:
             matched[key] = name
@@ -182,33 +193,75 @@ def compare_keys(
 
 
 def compare_with_model(
-    checkpoint: Path, *, versions: VersionPair, model: Path | None = None, trace: Sequence[str] = ()
+    checkpoint: Path,
+    *,
+    versions: VersionPair,
+    model: Path | None = None,
+    model_impl: ModelImpl = ModelImpl.TRANSFORMERS,
+    trace: Sequence[str] = (),
 ) -> ModelDiff:
-    """Sets a checkpoint beside what its model expects under a pair of versions, after that vLLM's own mapper.
+    """Sets a checkpoint beside what its model expects under a pair of versions, as that vLLM's own loader takes it.
 
-    ``model`` is the folder with the ``config.json``; without it, the checkpoint's own. ``trace`` names the keys to
-    follow rule by rule. Raises `CheckpointError` for a broken checkpoint and `EngineError` where the pair cannot say.
+    ``model`` is the folder with the ``config.json``; without it, the checkpoint's own. ``model_impl`` is whose
+    implementation is asked. ``trace`` names the keys to follow rule by rule. Raises `CheckpointError` for a broken
+    checkpoint and `EngineError` where the pair cannot say.
     """
-    tensors = read_checkpoint(checkpoint)
-    shapes = dict(zip(tensors["key"], tensors["shape"], strict=True))
-    folder = model or (checkpoint if checkpoint.is_dir() else checkpoint.parent)
-    weights = map_weights(
-        folder,
-        {key: (dtype, shapes[key]) for key, dtype in zip(tensors["key"], tensors["dtype"], strict=True)},
-        versions=versions,
+    request = request_weights(checkpoint, model=model, model_impl=model_impl, trace=trace)
+    (answer,) = map_many_weights([request], versions=versions)
+    if isinstance(answer, EngineError):
+        raise answer
+    return ModelDiff(diff=sort_ends(request, answer), weights=answer)
+
+
+def read_model_impl(text: str) -> ModelImpl:
+    """The implementation of this name. Raises `InputError`.
+
+    >>> read_model_impl("vllm").value
+    'vllm'
+    """
+    try:
+        return ModelImpl(text)
+    except ValueError:
+        raise InputError(f"--model-impl does not know {text!r}.", hint=f"Say {', '.join(ModelImpl)}.") from None
+
+
+def request_weights(
+    checkpoint: Path,
+    *,
+    model: Path | None = None,
+    model_impl: ModelImpl = ModelImpl.TRANSFORMERS,
+    trace: Sequence[str] = (),
+) -> WeightRequest:
+    """What vLLM is to be asked about a checkpoint. Raises `CheckpointError`."""
+    tensors = read_headers(checkpoint).tensors
+    return WeightRequest(
+        model=model or (checkpoint if checkpoint.is_dir() else checkpoint.parent),
+        tensors={key: (tensor.dtype, tensor.shape) for key, tensor in tensors.items()},
+        model_impl=model_impl,
         trace=trace,
     )
-    diff = compare_keys(shapes, weights.expected, mapped=weights.mapped, aliases=weights.aliases)
-    if weights.load_error is None and diff.unexpected:
-        # The loader went through, so it left these out knowingly (biases of some quantizers, say).
-        diff = KeyDiff(
-            matched=diff.matched,
-            missing=diff.missing,
-            unexpected={},
-            mismatched=diff.mismatched,
-            ignored={**diff.ignored, **diff.unexpected},
-        )
-    return ModelDiff(diff=diff, weights=weights)
+
+
+def sort_ends(request: WeightRequest, weights: WeightMap) -> KeyDiff:
+    """The keys by what vLLM's own loader did with them."""
+    by_fate: dict[Fate, dict[str, End]] = {fate: {} for fate in Fate}
+    for key, end in weights.ends.items():
+        by_fate[end.fate][key] = end
+    return KeyDiff(
+        matched={key: end.name or key for key, end in by_fate[Fate.MATCHED].items()},
+        missing=tuple(weights.missing),
+        unexpected={key: end.name or key for key, end in by_fate[Fate.UNEXPECTED].items()},
+        mismatched=tuple(
+            Mismatch(
+                key=key,
+                checkpoint_shape=request.tensors[key][1],
+                model_shape=end.shape or (),
+                name=end.name or key,
+            )
+            for key, end in by_fate[Fate.MISMATCHED].items()
+        ),
+        ignored={key: end.name for key, end in by_fate[Fate.IGNORED].items()},
+    )
 
 
 def explain_key(compared: ModelDiff, key: str) -> pd.DataFrame:
@@ -272,7 +325,7 @@ def _find_module(step: Step, key: str) -> str | None:
 
 def _matches(step: Step, key: str) -> bool:
     pattern = step.rule.pattern
-    if step.rule.scope is not None:
+    if step.rule.scope is not None or step.rule.kind is RuleKind.LOADER:
         return False  # whether it matches depends on the module, which only its own code knows
     if step.rule.kind in {RuleKind.REGEX, RuleKind.RENAMING}:
         try:

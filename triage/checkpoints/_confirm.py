@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from triage.engine.server import start_server
+from triage.engine.weights import ModelImpl
 from triage.errors import EngineError
 
 _PROMPT = "The capital of France is"
@@ -44,11 +45,16 @@ class EngineStart:
 
 
 def start_engine(
-    checkpoint: Path, *, args: Sequence[str] = (), env: Mapping[str, str] | None = None, timeout_s: float = 300.0
+    checkpoint: Path,
+    *,
+    model_impl: ModelImpl = ModelImpl.TRANSFORMERS,
+    args: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+    timeout_s: float = 300.0,
 ) -> EngineStart:
-    """Starts the installed vLLM on a checkpoint through its Transformers backend, and asks for a few tokens.
+    """Starts the installed vLLM on a checkpoint with one of its implementations, and asks for a few tokens.
 
-    ``args`` are vLLM's own, after ``--model-impl transformers``. A start that fails is an answer, not an exception;
+    ``args`` are vLLM's own, after ``--model-impl``. A start that fails is an answer, not an exception;
     the engine is stopped in any case. Raises `CheckpointError` for a folder that is no model.
 
     ::
@@ -57,7 +63,7 @@ def start_engine(
     """
     try:
         with start_server(
-            checkpoint, args=["--model-impl", "transformers", *args], env=env, ready_timeout_s=timeout_s
+            checkpoint, args=["--model-impl", model_impl.value, *args], env=env, ready_timeout_s=timeout_s
         ) as server:
             answer = server.post("/v1/completions", {"prompt": _PROMPT, "max_tokens": 4, "temperature": 0})
             return EngineStart(

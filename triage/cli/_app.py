@@ -12,7 +12,9 @@ import typer
 
 from triage.cli._cases import cases
 from triage.cli._doctor import doctor
+from triage.cli._keys import keys
 from triage.cli._log import log
+from triage.cli._matrix import matrix
 from triage.cli._plan import plan
 from triage.cli._run import run
 from triage.cli._tokens import tokens
@@ -41,7 +43,7 @@ def triage(
         raise typer.Exit
 
 
-for command in (cases, run, tokens, plan, log, doctor):
+for command in (cases, run, tokens, keys, matrix, plan, log, doctor):
     app.command()(command)
 
 

@@ -91,6 +91,21 @@ def find_versions(*, vllm: str = INSTALLED, transformers: str = INSTALLED) -> Ve
     return VersionPair(vllm=names["vllm"], transformers=names[_TRANSFORMERS], folders=tuple(folders))
 
 
+def list_cached() -> list[str]:
+    """The versions that are in the cache for the running Python, as ``vllm 0.21.0``, oldest first."""
+    names = {_VLLM: "vllm", _TRANSFORMERS: _TRANSFORMERS}
+    found = []
+    for folder in (find_cache() / "versions" / _name_python()).glob("[!.]*"):
+        distribution, _, version = folder.name.rpartition("-")
+        if distribution in names:
+            found.append((names[distribution], Version(version)))
+    return [f"{name} {version}" for name, version in sorted(found)]
+
+
+def _name_python() -> str:
+    return f"py{sys.version_info.major}.{sys.version_info.minor}"  # tokenizers is compiled
+
+
 def _check_version(package: str, text: str) -> str:
     try:
         return str(Version(text))
@@ -103,8 +118,7 @@ def _check_version(package: str, text: str) -> str:
 
 
 def _find_cached(distribution: str, version: str) -> Path:
-    python = f"py{sys.version_info.major}.{sys.version_info.minor}"  # tokenizers is compiled
-    folder = find_cache() / "versions" / python / f"{distribution}-{version}"
+    folder = find_cache() / "versions" / _name_python() / f"{distribution}-{version}"
     if not folder.is_dir():
         build_whole(folder, lambda work: _install(work, distribution, version))
     return folder
@@ -176,7 +190,8 @@ def _explain_pip(what: str, text: str) -> Exception:
         )
     errors = [line for line in text.splitlines() if line.startswith("ERROR: ")]
     reason = (errors or text.splitlines() or ["it took too long"])[0].removeprefix("ERROR: ")
+    cached = ", ".join(list_cached()) or "nothing yet"
     return MissingDependencyError(
         f"{what} could not be fetched: {reason.rstrip('.')}.",
-        hint="Check the network and pip's index (`pip config list`); what is in the cache works without either.",
+        hint=f"Check the network and pip's index (`pip config list`). What is in the cache needs neither: {cached}.",
     )

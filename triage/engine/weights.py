@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,34 @@ from triage.engine.history import VersionPair
 from triage.engine.models import check_model_folder
 from triage.errors import EngineError
 
-_PROBE = Path(__file__).with_name("probes") / "map_weights.py"
+_PROBES = Path(__file__).with_name("probes")
 # The probe reads a local folder; a model that lacks a file must fail there, not reach for the network.
+_MAX_WORDS = 400
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 
+class ModelImpl(StrEnum):
+    """Whose implementation is asked, as in vLLM's ``--model-impl``; ``auto`` leaves the choice to vLLM."""
+
+    AUTO = "auto"
+    VLLM = "vllm"
+    TRANSFORMERS = "transformers"
+
+
+class Fate(StrEnum):
+    """What vLLM's own loader does with a key. It puts it into a parameter, drops it, or refuses its name or shape."""
+
+    MATCHED = "matched"
+    IGNORED = "ignored"
+    UNEXPECTED = "unexpected"
+    MISMATCHED = "mismatched"
+
+
 class RuleKind(StrEnum):
-    """How a rule of vLLM's ``WeightsMapper`` looks at a name. 0.24 called renaming ``renamings``."""
+    """How a rule of vLLM's ``WeightsMapper`` looks at a name. 0.24 called renaming ``renamings``.
+
+    ``loader`` is no rule of the mapper: it is what the model's own ``load_weights`` does with a name afterwards.
+    """
 
     RENAMING = "renaming"
     REGEX = "regex"
@@ -28,6 +50,7 @@ class RuleKind(StrEnum):
     STACKED = "stacked"
     PREFIX = "prefix"
     SUFFIX = "suffix"
+    LOADER = "loader"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,13 +86,28 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
+class End:
+    """Where a key ends: its fate, the model's name for it (None: none), and for a mismatch the shape of the place."""
+
+    fate: Fate
+    name: str | None
+    shape: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class WeightMap:
     """The answer of one pair of versions about one checkpoint.
 
     ``mapped`` holds vLLM's name for each key (None: dropped), ``expected`` the shape of each parameter and persistent
     buffer, ``aliases`` the second names of tied weights, ``rules`` the mapper's rules in the order in which this
-    version applies them. ``loaded`` and ``load_error`` are what vLLM's own loader did with tensors that have a shape
-    and no data. ``gaps`` names the keys whose trace does not lead to vLLM's own result: with any, trust no trace.
+    version applies them. ``ends`` is what vLLM's own loader did with each key, given tensors that have a shape and no
+    data; ``missing`` what was not filled, by name and shape: a parameter, or a key that fills a part of a fused one in
+    another layer. ``partial`` says how much of each such fused parameter is filled. ``loaded`` and ``load_error`` are
+    what the loader returned and the first thing that it raised. ``gaps`` names the keys whose trace does not lead to
+    vLLM's own result: with any, trust no trace.
+
+    ``implementation`` is whose code was asked, and ``reason`` why. ``stand_in`` says that the Transformers backend was
+    asked with Transformers' own layers, before vLLM fuses some: the keys are the same, the parameters are finer.
     """
 
     versions: VersionPair
@@ -82,6 +120,12 @@ class WeightMap:
     loaded: frozenset[str]
     load_error: str | None
     gaps: Mapping[str, str]
+    ends: Mapping[str, End] = field(default_factory=dict)
+    missing: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    partial: Mapping[str, str] = field(default_factory=dict)
+    implementation: ModelImpl = ModelImpl.TRANSFORMERS
+    reason: str = "as asked for"
+    stand_in: bool = False
 
     def trace(self, key: str) -> tuple[Step, ...]:
         """Every rule that looked at the key, in order. Raises `EngineError` where the trace is not to be trusted."""
@@ -95,42 +139,94 @@ class WeightMap:
         return self.traces[key]
 
 
+@dataclass(frozen=True, kw_only=True)
+class WeightRequest:
+    """One checkpoint to be mapped: the folder with the ``config.json``, the tensors by key as (dtype, shape).
+
+    The keys are mapped in the order given, as some renamings of Transformers remember what they have seen. ``trace``
+    names the keys to follow rule by rule.
+    """
+
+    model: Path
+    tensors: Mapping[str, tuple[str, tuple[int, ...]]]
+    model_impl: ModelImpl = ModelImpl.TRANSFORMERS
+    trace: Sequence[str] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """What the probe reads."""
+        return {
+            "folder": str(self.model),
+            "model_impl": self.model_impl.value,
+            "tensors": [[key, dtype, list(shape)] for key, (dtype, shape) in self.tensors.items()],
+            "trace": list(self.trace),
+        }
+
+
 def map_weights(
     model: Path,
     tensors: Mapping[str, tuple[str, tuple[int, ...]]],
     *,
     versions: VersionPair,
+    model_impl: ModelImpl = ModelImpl.TRANSFORMERS,
     trace: Sequence[str] = (),
     timeout_s: float = 300.0,
 ) -> WeightMap:
     """Has a pair of versions map and load a checkpoint's tensors, given by key as (dtype, shape), without their data.
 
-    The model's class comes from ``model/config.json``. The keys are mapped in the order given, as some renamings of
-    Transformers remember what they have seen. Works for vLLM's Transformers backend, from vLLM 0.21 on.
-
-    Raises `EngineError` when the pair cannot build the model, cannot be asked, or takes longer than ``timeout_s``.
-    Upstream: ``vllm/model_executor/models/transformers/base.py``, ``_create_hf_to_vllm_mapper`` and ``load_weights``.
+    As `map_many_weights` for one checkpoint. Works from vLLM 0.21 on, for its own implementations and its Transformers
+    backend. Raises `EngineError` when the pair cannot build the model, cannot be asked, or takes longer than
+    ``timeout_s``. Upstream: ``load_weights`` and ``hf_to_vllm_mapper`` in ``vllm/model_executor/models``.
 
     ::
 
         map_weights(folder, {"lm_head.weight": ("F32", (263, 64))}, versions=find_versions()).mapped
     """
-    check_model_folder(model)
-    request = {
-        "folder": str(model),
-        "tensors": [[key, dtype, list(shape)] for key, (dtype, shape) in tensors.items()],
-        "trace": list(trace),
-    }
-    # A file, not a module of triage: what triage requires need not fit beside another Transformers.
+    request = WeightRequest(model=model, tensors=tensors, model_impl=model_impl, trace=trace)
+    (answer,) = map_many_weights([request], versions=versions, timeout_s=timeout_s)
+    if isinstance(answer, EngineError):
+        raise answer
+    return answer
+
+
+def map_many_weights(
+    requests: Sequence[WeightRequest], *, versions: VersionPair, timeout_s: float = 300.0
+) -> list[WeightMap | EngineError]:
+    """Has one process answer several requests; one that the pair cannot answer gives the error in its place.
+
+    Raises `EngineError` where the whole process fails, and `CheckpointError` for a folder that is no model.
+    """
+    for request in requests:
+        check_model_folder(request.model)
+    env = versions.environment(_OFFLINE)
+    # Last, and not triage's own root: what triage requires need not fit beside another Transformers.
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, [env["PYTHONPATH"], str(_PROBES)]))
     answer = ask_process(
-        [sys.executable, "-P", str(_PROBE)],
-        request,
-        env=versions.environment(_OFFLINE),
+        [sys.executable, "-P", "-m", "weights_probe"],
+        {"jobs": [request.to_json() for request in requests]},
+        env=env,
         timeout_s=timeout_s,
         subject=f"{versions.label}, asked to map the weights,",
         hint="The two versions may not fit together, or not know this model: try another pair.",
     )
     _check_origin(answer, versions)
+    return [
+        _read_answer(one, versions)
+        if "error" not in one
+        else EngineError(
+            f"{versions.label} {_shorten(one['error'])}.",
+            hint=f"Another --model-impl than {request.model_impl} may do, or another pair of versions.",
+        )
+        for request, one in zip(requests, answer["answers"], strict=True)
+    ]
+
+
+def _shorten(words: str) -> str:
+    """An error's words as one line that can be read."""
+    line = " ".join(words.split()).rstrip(".")
+    return line if len(line) <= _MAX_WORDS else line[: _MAX_WORDS - 1] + "…"
+
+
+def _read_answer(answer: Mapping[str, Any], versions: VersionPair) -> WeightMap:
     return WeightMap(
         versions=versions,
         model_class=answer["model_class"],
@@ -142,6 +238,15 @@ def map_weights(
         loaded=frozenset(answer["loaded"]),
         load_error=answer["load_error"],
         gaps=answer["gaps"],
+        ends={
+            key: End(fate=Fate(fate), name=name, shape=None if shape is None else tuple(shape))
+            for key, (fate, name, shape) in answer["fates"].items()
+        },
+        missing={name: tuple(shape) for name, shape in answer["missing"].items()},
+        partial=answer["partial"],
+        implementation=ModelImpl(answer["implementation"]),
+        reason=answer["reason"],
+        stand_in=answer["stand_in"],
     )
 
 

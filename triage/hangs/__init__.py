@@ -4,6 +4,9 @@
 True
 """
 
+from triage.hangs._collect import collect_evidence, take_sample
+from triage.hangs._faulthandler import prepare_stacks
+from triage.hangs._machine import Baseline, read_baseline
 from triage.hangs._record import (
     Diagnosis,
     Ending,
@@ -25,8 +28,11 @@ from triage.hangs._record import (
     Thread,
     Tick,
 )
+from triage.hangs._residue import read_residue
+from triage.hangs._tree import read_listening_ports
 
 __all__ = [
+    "Baseline",
     "Diagnosis",
     "Ending",
     "Evidence",
@@ -46,4 +52,10 @@ __all__ = [
     "Sample",
     "Thread",
     "Tick",
+    "collect_evidence",
+    "prepare_stacks",
+    "read_baseline",
+    "read_listening_ports",
+    "read_residue",
+    "take_sample",
 ]

@@ -1,0 +1,167 @@
+"""A patch to copy, at the place where the evidence says that it belongs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from triage.checkpoints._impact import Effect
+from triage.engine.architectures import find_native_file
+from triage.engine.history import VersionPair, find_versions
+from triage.engine.weights import Rule, RuleKind
+from triage.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_BACKEND = "vllm/model_executor/models/transformers/base.py"
+_MAPPER = "vllm/model_executor/models/utils.py"
+_CONVERSION = "src/transformers/conversion_mapping.py"
+_SHOWN = 4
+
+
+class Place(StrEnum):
+    """Where a rule belongs: the widest place at which it harms nobody, and none that knows too little of the model."""
+
+    MODEL_CLASS = "the mapper of vLLM's own model class"
+    BACKEND = "the mapper of vLLM's Transformers backend"
+    TRANSFORMERS = "the conversion mapping of Transformers"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """A patch as text, the file it goes to, and why there."""
+
+    place: Place
+    file: str
+    reason: str
+    text: str
+
+
+def propose_patch(
+    rules: Sequence[Rule],
+    *,
+    architecture: str,
+    model_class: str,
+    impact: pd.DataFrame | None = None,
+    native: bool = False,
+    scoped_renaming_fixes: bool = False,
+    versions: VersionPair | None = None,
+) -> Proposal:
+    r"""The patch for ``architecture`` (a model type, like ``gemma3``), placed by the evidence.
+
+    ``impact`` is what `try_rules` says of the rules; ``native`` says that vLLM's own class serves the model;
+    ``scoped_renaming_fixes`` that Transformers' renaming, applied with its scope, mends the keys without any rule.
+
+    Raises `InputError` where there is neither a rule nor a scoped renaming to propose.
+
+    >>> rule = Rule(kind=RuleKind.REGEX, pattern=r"^old\.", replacement="new.")
+    >>> print(propose_patch([rule], architecture="gemma3", model_class="Gemma3ForConditionalGeneration").reason)
+    The change belongs into the conversion mapping of Transformers: what it does to other models was not tried, ...
+    """
+    if scoped_renaming_fixes:
+        return _apply_scope()
+    if not rules:
+        raise InputError("There is no rule to propose.", hint="Infer one first, or give your own.")
+    if native:
+        file = find_native_file(model_class, versions or find_versions())
+        where = "a class of vLLM's own loads the model, and its mapper touches no other"
+        return _change_class(rules, model_class, file or f"the file that defines {model_class}", where)
+    if impact is None:
+        reason = "what it does to other models was not tried, so it is confined to this one"
+        return _change_transformers(rules, architecture, reason)
+    return _place_by_impact(rules, architecture, impact)
+
+
+def _place_by_impact(rules: Sequence[Rule], architecture: str, impact: pd.DataFrame) -> Proposal:
+    tried = impact[impact["verdict"] != Effect.NOT_BUILT.value]
+    others = tried[tried["architecture"] != architecture]
+    named = {effect: list(others.loc[others["verdict"] == effect.value, "architecture"]) for effect in Effect}
+    if broken := named[Effect.BROKEN]:
+        return _change_transformers(rules, architecture, f"elsewhere it would break {_list(broken)}")
+    if renamed := named[Effect.RENAMED]:
+        reason = f"it changes keys of {_list(renamed)} without making them load"
+        return _change_transformers(rules, architecture, reason)
+    if fixed := named[Effect.FIXED]:
+        return _change_backend(rules, f"of {len(tried)} architectures it breaks none and also fixes {_list(fixed)}")
+    reason = f"of {len(tried)} architectures it touches this one alone: the name is the model's, not the backend's"
+    return _change_transformers(rules, architecture, reason)
+
+
+def _change_class(rules: Sequence[Rule], model_class: str, file: str, reason: str) -> Proposal:
+    fields: dict[str, list[str]] = {}
+    for rule in rules:
+        pattern = f"re.compile({_quote(rule.pattern)})" if rule.kind is RuleKind.REGEX else _quote(rule.pattern)
+        fields.setdefault(f"orig_to_new_{rule.kind}", []).append(f"{pattern}: {_quote(rule.replacement)},")
+    lines = [f"--- {file}", f" class {model_class}(…):", "     hf_to_vllm_mapper = WeightsMapper("]
+    for field, entries in fields.items():
+        lines += [f"+        {field}={{", *(f"+            {entry}" for entry in entries), "+        },"]
+    return Proposal(place=Place.MODEL_CLASS, file=file, reason=_explain(Place.MODEL_CLASS, reason), text=_join(lines))
+
+
+def _change_backend(rules: Sequence[Rule], reason: str) -> Proposal:
+    lines = [f"--- {_BACKEND}", " def _create_hf_to_vllm_mapper(self):"]
+    for rule in map(_as_regex, rules):
+        lines += [f"+        orig_to_new_regex[re.compile({_quote(rule.pattern)})] = {_quote(rule.replacement)}"]
+    lines += ["         # Standardise base model prefix"]
+    return Proposal(place=Place.BACKEND, file=_BACKEND, reason=_explain(Place.BACKEND, reason), text=_join(lines))
+
+
+def _change_transformers(rules: Sequence[Rule], architecture: str, reason: str) -> Proposal:
+    lines = [f"--- {_CONVERSION}", " def _build_checkpoint_conversion_mapping():", f'         "{architecture}": [']
+    for rule in map(_as_regex, rules):
+        source, target = _quote(rule.pattern), _quote(rule.replacement)
+        lines += [f"+            WeightRenaming(source_patterns={source}, target_patterns={target}),"]
+    return Proposal(
+        place=Place.TRANSFORMERS, file=_CONVERSION, reason=_explain(Place.TRANSFORMERS, reason), text=_join(lines)
+    )
+
+
+def _apply_scope() -> Proposal:
+    lines = [
+        f"--- {_BACKEND}",
+        "             if isinstance(mapping, WeightRenaming):",
+        "-                orig_to_new_regex[compiled_sources] = target_pattern",
+        "+                orig_to_new_renaming.append(mapping)",
+        f"--- {_MAPPER}",
+        " class WeightsMapper:",
+        "+        for renaming in self.orig_to_new_renaming:",
+        "+            key, _ = renaming.rename_source_key(key)",
+    ]
+    reason = (
+        "Transformers has the renaming and its scope already; the mapper drops the scope when it copies the pattern"
+    )
+    return Proposal(place=Place.BACKEND, file=_BACKEND, reason=_explain(Place.BACKEND, reason), text=_join(lines))
+
+
+def _as_regex(rule: Rule) -> Rule:
+    """The same rule as a regular expression; both places take nothing else."""
+    import regex
+
+    if rule.kind is RuleKind.REGEX:
+        return rule
+    text = regex.escape(rule.pattern, special_only=True)
+    pattern = {RuleKind.PREFIX: f"^{text}", RuleKind.SUFFIX: f"{text}$"}.get(rule.kind, text)
+    replacement = None if rule.replacement is None else rule.replacement.replace("\\", "\\\\")
+    return Rule(kind=RuleKind.REGEX, pattern=pattern, replacement=replacement)
+
+
+def _quote(text: str | None) -> str:
+    """A literal of Python, raw where that is the same text."""
+    if text is None:
+        return "None"
+    return f'r"{text}"' if '"' not in text and not text.endswith("\\") and text.isprintable() else repr(text)
+
+
+def _explain(place: Place, reason: str) -> str:
+    return f"The change belongs into {place.value}: {reason}."
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def _join(lines: Sequence[str]) -> str:
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,261 @@
+"""Has vLLM's own loader take every key, and says of each what became of it."""
+
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ._flow import Flow
+from ._watch import Note, Watch, find_gap, list_rules
+
+# The ways in which loaders say that a weight does not fit.
+LOAD_ERRORS = (ValueError, AssertionError, LookupError, RuntimeError, AttributeError, TypeError)
+_EXAMINED = 300  # errors after which keys of a kind that only ever failed are taken to fail alike
+_DIGITS = str.maketrans("0123456789", "##########")
+_DTYPES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U8": "uint8",
+    "BOOL": "bool",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+}
+
+Tensor = tuple[str, str, list[int]]  # key, dtype, shape
+Load = Callable[[Iterable[tuple[str, torch.Tensor]]], set[str] | None]
+
+
+class NeedsDataError(Exception):
+    """A loader looked at the values of a tensor, which has none here."""
+
+
+@dataclass
+class Outcome:
+    """What became of a checkpoint: ``fates`` leads from a key to (status, name, shape of the place or None)."""
+
+    fates: dict[str, tuple[str, str | None, tuple[int, ...] | None]] = field(default_factory=dict)
+    loaded: set[str] = field(default_factory=set)
+    error: str | None = None
+
+
+@dataclass
+class Names:
+    """What the model's own mappers made of each key on its way through the loader."""
+
+    traced: frozenset[str]
+    mapped: dict[str, str | None] = field(default_factory=dict)
+    notes: dict[str, list[Note]] = field(default_factory=dict)
+    gaps: dict[str, str] = field(default_factory=dict)
+    rules: list[Note] | None = None
+
+
+def load_all(load: Load, tensors: Sequence[Tensor], flow: Flow, names: Names) -> Outcome:
+    """Feeds every key to the loader. One that it refuses is noted and left out, and the loader is called again.
+
+    Raises `NeedsDataError` where the loader cannot do without values.
+    """
+    outcome = Outcome()
+    shapes = {key: (dtype, shape) for key, dtype, shape in tensors}
+    pending = list(shapes)
+    failures: dict[tuple[str, str], int] = {}
+    errors = 0
+
+    def attempt(keys: Sequence[str]) -> BaseException | None:
+        return _try(load, keys, shapes, flow, outcome)
+
+    with _note_names(flow, names):
+        while pending:
+            error = attempt(pending)
+            if error is None:
+                break
+            if outcome.error is None:
+                outcome.error = f"{type(error).__name__}: {error}"
+            if flow.exhausted and flow.max_lag <= 1:
+                break  # all were taken one by one: this is about the checkpoint as a whole, and `missing` tells it
+            fed, lag = list(flow.fed), flow.max_lag
+            culprit = fed[-1]
+            if len(pending) > 1:
+                culprit, error = _find_culprit(attempt, fed, error)
+            outcome.fates[culprit] = _judge(culprit, error, flow, names)
+            unread = [] if lag <= 1 and culprit == fed[-1] else [key for key in fed if key not in flow.reached]
+            pending = [key for key in [*unread, *pending[len(fed) :]] if key not in outcome.fates]
+            errors += 1
+            kind = (_fold(culprit), str(shapes[culprit]))
+            failures[kind] = failures.get(kind, 0) + 1
+            if errors > _EXAMINED:
+                pending = [key for key in pending if not _take_alike(key, culprit, shapes, failures, outcome)]
+    flow.settle()
+    for key, (_, shape) in shapes.items():
+        if key not in outcome.fates:
+            outcome.fates[key] = _find_fate(key, shape, flow, names)
+    return outcome
+
+
+def _try(
+    load: Load, keys: Sequence[str], shapes: Mapping[str, tuple[str, list[int]]], flow: Flow, outcome: Outcome
+) -> BaseException | None:
+    def make() -> Iterator[tuple[str, torch.Tensor]]:
+        for key in keys:
+            dtype, shape = shapes[key]
+            yield key, torch.empty(shape, dtype=getattr(torch, _DTYPES.get(dtype, "float32")), device="meta")
+
+    tensors = flow.feed(make())
+    try:
+        with flow:
+            outcome.loaded |= set(load(tensors) or ())
+    except NotImplementedError as error:
+        raise NeedsDataError(str(error)) from error
+    except LOAD_ERRORS as error:
+        if "meta tensor" in str(error):
+            raise NeedsDataError(str(error)) from error
+        return error
+    return None
+
+
+def _find_culprit(
+    attempt: Callable[[Sequence[str]], BaseException | None], fed: Sequence[str], error: BaseException
+) -> tuple[str, BaseException]:
+    """The key that the loader stumbled over: the last that it asked for, if it stumbles over that one alone too."""
+    alone = attempt(fed[-1:])
+    if alone is not None:
+        return fed[-1], alone
+    low, high = 0, len(fed)  # it takes the first `low` keys, and refuses the first `high`
+    while high - low > 1:
+        middle = (low + high) // 2
+        found = attempt(fed[:middle])
+        if found is None:
+            low = middle
+        else:
+            high, error = middle, found
+    return fed[high - 1], error
+
+
+def _judge(key: str, error: BaseException, flow: Flow, names: Names) -> tuple[str, str | None, tuple[int, ...] | None]:
+    """Mismatched where the error was raised while the tensor was being put into a parameter, else unexpected."""
+    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+        if frame.f_code.co_name in {"_load_param", "_load_module"}:
+            break
+        values = [value for value in frame.f_locals.values() if isinstance(value, torch.Tensor)]
+        places = [value for value in values if flow.find_home(value)]
+        if places and any(key in flow.find_keys(value) for value in values):
+            place = next((value for value in places if not isinstance(value, torch.nn.Parameter)), places[0])
+            return "mismatched", flow.find_home(place), tuple(place.shape)
+    return "unexpected", names.mapped.get(key, key), None
+
+
+def _find_fate(
+    key: str, shape: Sequence[int], flow: Flow, names: Names
+) -> tuple[str, str | None, tuple[int, ...] | None]:
+    homes = flow.reached.get(key)
+    if not homes:
+        mapped = names.mapped.get(key, key)
+        return "ignored", mapped if mapped != key else None, None
+    elements = 1
+    for size in shape:
+        elements *= size
+    if flow.count_left(key, elements):  # sliced to fit, without a word
+        return "mismatched", homes[0], flow.part_shape[key]
+    return "matched", homes[0], None
+
+
+def _fold(key: str) -> str:
+    return key.translate(_DIGITS)
+
+
+def _take_alike(
+    key: str,
+    culprit: str,
+    shapes: Mapping[str, tuple[str, list[int]]],
+    failures: Mapping[tuple[str, str], int],
+    outcome: Outcome,
+) -> bool:
+    """Gives a key the fate of its kind, where the loader has refused several of that kind."""
+    if failures.get((_fold(key), str(shapes[key])), 0) < 3 or _fold(key) != _fold(culprit):
+        return False
+    status, _, place = outcome.fates[culprit]
+    outcome.fates[key] = (status, key, place)
+    return True
+
+
+@contextmanager
+def _note_names(flow: Flow, names: Names) -> Iterator[None]:
+    """Notes the names that ``WeightsMapper.apply`` gives, and for traced keys what each rule does."""
+    from vllm.model_executor.models.utils import WeightsMapper
+
+    original = WeightsMapper.apply
+
+    def apply(self: Any, weights: Iterable[tuple[str, torch.Tensor]]) -> Iterator[tuple[str, torch.Tensor]]:
+        rules_noted = False
+        for name, tensor in weights:
+            found = flow.find_keys(tensor)
+            key = next(iter(found)) if len(found) == 1 else None
+            renamed = list(original(self, [(name, tensor)]))
+            if key is not None:
+                first = key not in names.mapped
+                if first and not rules_noted and names.rules is None:
+                    names.rules, rules_noted = list_rules(self), True
+                after = renamed[0][0] if renamed else None
+                if key in names.traced:
+                    _note_trace(self, key, name, after, names, first=first)
+                if first or after is None:
+                    names.mapped[key] = after
+                elif (before := names.mapped[key]) and before.endswith(name):
+                    names.mapped[key] = before.removesuffix(name) + after
+            yield from renamed
+
+    WeightsMapper.apply = apply
+    try:
+        yield
+    finally:
+        WeightsMapper.apply = original
+
+
+def _note_trace(mapper: Any, key: str, name: str, after: str | None, names: Names, *, first: bool) -> None:
+    watched, notes = Watch(mapper).trace(name)
+    if watched != after:
+        names.gaps[key] = f"watched, it maps to {watched!r}"
+    elif gap := find_gap(name, after, notes):
+        names.gaps[key] = gap
+    whole = key if first else names.mapped[key]
+    if whole is None or not whole.endswith(name):
+        names.gaps[key] = f"{name!r} is not the end of {whole!r}"
+        return
+    head = whole.removesuffix(name)
+    for note in notes:
+        note["before"] = head + (note["before"] or "")
+        note["after"] = None if note["after"] is None else head + note["after"]
+        if head and note["scope"] is None:
+            note["scope"] = head.rstrip(".")
+    names.notes[key] = [*([] if first else names.notes.get(key, [])), *notes]
+
+
+def describe_last_step(before: str | None, after: str | None, loader: str) -> Note | None:
+    """What the model's own ``load_weights`` did after the mapper: a fused parameter's name, say, or nothing at all."""
+    if before is None or before == after:
+        return None
+    pattern, replacement = before, after
+    if after is not None:
+        old, new = before.split("."), after.split(".")
+        while old and new and old[0] == new[0]:
+            del old[0], new[0]
+        while old and new and old[-1] == new[-1]:
+            del old[-1], new[-1]
+        pattern, replacement = ".".join(old), ".".join(new)
+    return {
+        "kind": "loader",
+        "pattern": pattern,
+        "replacement": replacement,
+        "scope": loader,
+        "before": before,
+        "after": after,
+        "dropped": after is None,
+    }
