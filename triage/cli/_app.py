@@ -13,6 +13,7 @@ import typer
 from triage.cli._cases import cases
 from triage.cli._doctor import doctor
 from triage.cli._keys import keys
+from triage.cli._log import log
 from triage.cli._matrix import matrix
 from triage.cli._plan import plan
 from triage.cli._run import run
@@ -43,7 +44,7 @@ def triage(
         raise typer.Exit
 
 
-for command in (cases, run, tokens, keys, matrix, plan, watch, doctor):
+for command in (log, cases, run, tokens, keys, matrix, plan, watch, doctor):
     app.command()(command)
 
 
