@@ -287,3 +287,13 @@ def test_a_pouring_command_is_not_searched_beyond_the_budget_and_its_last_line_i
     clock.now_s = 60.0  # it has saved up again
     stream.feed(b"INFO 11-23 15:26:09 [a.py:68] Starting to load model m\n")
     assert output.phase == "weights"
+
+
+def test_the_versions_of_a_record_are_those_of_the_packages_own_metadata():
+    from importlib import metadata
+
+    from triage.engine.versions import read_versions
+
+    versions = read_versions()
+    for name in ("transformers", "tokenizers", "triage"):
+        assert versions[name] == metadata.version(name)
