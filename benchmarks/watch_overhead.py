@@ -1,6 +1,6 @@
 """A healthy command under `triage watch`: at most 1 % wall and 0.5 % CPU of one core, against the bare command.
 
-Two commands: what a vLLM start does for a minute (a little CPU time, 100 KB of log), and a printer of 100 MB/s into a
+Two commands: what a vLLM start does for a minute (a few hundred lines of log), and a printer of 100 MB/s into a
 pipe that is read. The CPU time of the watch is its own and that of its guard, start-up included; for the printer, what
 it writes itself is not counted. The peer is the bare command.
 """
@@ -22,7 +22,7 @@ n = 0
 while time.monotonic() < until:
     print(line, n, flush=True)
     n += 1
-    time.sleep(0.05)
+    time.sleep(0.2)
 """
 _PRINTER = """
 import os, sys, time

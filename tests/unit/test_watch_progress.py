@@ -44,7 +44,7 @@ def test_all_idle_processes_of_a_server_together_are_no_sign_of_life():
         (process(0.003, 1), "cpu"),  # a little work, then sleep
         (process(0.01, 9000), "switches"),
         (process(0.0, 0, io_bytes=40_000), "io"),
-        (ProcessWork(cpu_s=0.2), "cpu"),  # children that came and went
+        (ProcessWork(cpu_s=0.0, ended_s=0.03), "cpu"),  # children that came and went
     ],
 )
 def test_work_is_a_sign_of_life_among_idle_processes(work, sign):
@@ -90,16 +90,31 @@ def test_a_real_process_is_judged_by_what_it_does(code, sign):
     assert find_sign(works, interval_s=interval_s) == sign
 
 
-def test_cpu_time_of_children_that_came_and_went_between_two_looks_is_counted():
+def test_cpu_time_of_children_that_came_and_went_between_two_looks_is_work():
     code = "import subprocess, sys\nwhile True: subprocess.run([sys.executable, '-c', 'sum(range(3_000_000))'])"
     with subprocess.Popen([sys.executable, "-c", code]) as child:
         reader = WorkReader(os.getpid(), now_s=time.monotonic())
         reader.look(time.monotonic())
+        reader.look_close(time.monotonic())
         time.sleep(2.0)
         look = reader.look(time.monotonic())
+        interval_s, works = reader.look_close(time.monotonic())
         child.terminate()
-    assert look.busy
-    assert look.cpu_s > 0.1
+    assert look.cpu_s > 0.03
+    assert find_sign(works, interval_s=interval_s) == "cpu"
+
+
+def test_a_shell_that_sleeps_by_turns_does_no_work():
+    with subprocess.Popen(["sh", "-c", "while :; do sleep 1; done"]) as child:
+        time.sleep(0.3)
+        reader = WorkReader(os.getpid(), now_s=time.monotonic())
+        reader.look(time.monotonic())
+        reader.look_close(time.monotonic())
+        time.sleep(3.0)
+        reader.look(time.monotonic())
+        interval_s, works = reader.look_close(time.monotonic())
+        child.kill()
+    assert find_sign(works, interval_s=interval_s) is None
 
 
 # Waits for a GPU
@@ -272,3 +287,13 @@ def test_a_pouring_command_is_not_searched_beyond_the_budget_and_its_last_line_i
     clock.now_s = 60.0  # it has saved up again
     stream.feed(b"INFO 11-23 15:26:09 [a.py:68] Starting to load model m\n")
     assert output.phase == "weights"
+
+
+def test_the_versions_of_a_record_are_those_of_the_packages_own_metadata():
+    from importlib import metadata
+
+    from triage.engine.versions import read_versions
+
+    versions = read_versions()
+    for name in ("transformers", "tokenizers", "triage"):
+        assert versions[name] == metadata.version(name)

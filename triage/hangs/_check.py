@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,12 +34,11 @@ def check_command(command: Sequence[str], *, env: Mapping[str, str] | None, cwd:
         _check_file(name, folder / name)
         return
     # A relative entry of PATH is meant from where the command runs.
-    places = [str(folder / place) for place in path.split(os.pathsep)]
-    if shutil.which(name, path=os.pathsep.join(places)) is not None:
+    found = [file for place in path.split(os.pathsep) if (file := folder / place / name).is_file()]
+    if any(os.access(file, os.X_OK) for file in found):
         return
-    for place in places:
-        if os.path.isfile(os.path.join(place, name)):
-            _check_file(name, Path(place) / name)
+    for file in found:
+        _check_file(name, file)
     raise InputError(f"There is no command {name!r} in PATH.", hint="Check its name, or give its path.")
 
 

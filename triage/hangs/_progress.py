@@ -24,6 +24,7 @@ BUSY_SHARE = 0.05  # of one core: no idle process comes near
 PIECE_SHARE = 0.002  # of one core, by one thread …
 PIECE_S = 0.001  # … that runs so long whenever it wakes: work, no poll
 PIECE_FLOOR_S = 0.002  # in a short interval one slow heartbeat is not yet work
+ENDED_SHARE = 0.02  # of one core, by children that came and went: a shell that sleeps by turns needs a tenth of it
 WAKES_PER_S = 5000.0  # of one process
 IO_BYTES_PER_S = 16 * 1024.0  # of one process, read or written by system calls, or brought in from a disk
 GPU_PERCENT = 5.0  # of a GPU that the tree has open
@@ -39,9 +40,10 @@ class ThreadWork:
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessWork:
-    """What one process did in an interval. ``cpu_s`` includes threads and children that ended in it."""
+    """What one process did in an interval. ``cpu_s`` includes threads that ended in it, ``ended_s`` is of children."""
 
     cpu_s: float
+    ended_s: float = 0.0
     io_bytes: int = 0
     threads: tuple[ThreadWork, ...] = ()
 
@@ -66,6 +68,8 @@ def find_sign(works: Iterable[ProcessWork], *, interval_s: float, gpu_percent: f
 
 def _find_process_sign(work: ProcessWork, interval_s: float) -> str | None:
     if work.cpu_s >= BUSY_SHARE * interval_s or any(_is_working(thread, interval_s) for thread in work.threads):
+        return "cpu"
+    if work.ended_s >= ENDED_SHARE * interval_s:
         return "cpu"
     if work.io_bytes >= IO_BYTES_PER_S * interval_s:
         return "io"

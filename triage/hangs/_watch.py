@@ -115,6 +115,7 @@ class Watch:
         """Runs the command to its end, or ends it."""
         self._signals = signals
         self._begin_baseline()
+        self._file.write(self._state.make_record())  # first of all: we may be killed at any moment
         out, err = self._relay.child_fds
         try:
             self._guarded = start_guarded(
@@ -131,7 +132,6 @@ class Watch:
                 now_s = self._clock()
                 work = WorkReader(self._guarded.pid, now_s=now_s)
                 self._life = Life(self._output, work, stall_s=self._stall_s, take=self._take_sample, now_s=now_s)
-                self._file.write(self._state.make_record())
                 self._follow()
             self._settle()
         finally:

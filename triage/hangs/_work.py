@@ -39,7 +39,7 @@ class _Close:
     at_s: float
     threads: dict[tuple[int, int], tuple[int, int]]  # (pid, tid) -> (CPU in ns, wake-ups)
     io_bytes: dict[int, int]
-    cpu_s: dict[int, float]
+    cpu_s: dict[int, tuple[float, float]]  # its own, and that of its ended children
 
 
 class WorkReader:
@@ -89,7 +89,7 @@ class WorkReader:
         close = _Close(now_s, {}, {}, {})
         for pid in self._seen:
             close.io_bytes[pid] = _read_io(pid)
-            close.cpu_s[pid] = self._seen[pid].own_s
+            close.cpu_s[pid] = (self._seen[pid].own_s, self._seen[pid].children_s)
             if len(close.threads) < _CLOSE_MOST:
                 _read_threads(pid, close.threads)
         before, self._close = self._close, close
@@ -171,9 +171,10 @@ def _compare(before: _Close, now: _Close) -> list[ProcessWork]:
             threads.setdefault(pid, []).append(work)
     return [
         ProcessWork(
-            cpu_s=max(0.0, cpu_s - before.cpu_s.get(pid, 0.0)),
+            cpu_s=max(0.0, own_s - before.cpu_s.get(pid, (0.0, 0.0))[0]),
+            ended_s=max(0.0, ended_s - before.cpu_s.get(pid, (0.0, 0.0))[1]),
             io_bytes=max(0, now.io_bytes[pid] - before.io_bytes.get(pid, now.io_bytes[pid])),
             threads=tuple(threads.get(pid, ())),
         )
-        for pid, cpu_s in now.cpu_s.items()
+        for pid, (own_s, ended_s) in now.cpu_s.items()
     ]
