@@ -18,7 +18,7 @@ _GIB, _MIB, _KIB = 1 << 30, 1 << 20, 1 << 10
 _NARROW = 0.045  # of the width: a phase that is shorter has no room for its name
 
 
-def plot_timeline(record: HangRecord) -> Figure:
+def plot_timeline(record: HangRecord, *, name: str = "the command") -> Figure:
     """What the command did over its time: phases, output, CPU, memory and, where it was read, the GPU.
 
     Red is the time without any sign of life until the watch acted.
@@ -48,7 +48,7 @@ def plot_timeline(record: HangRecord) -> Figure:
     axes[-1].set_xlim(0, end_s)
     axes[-1].set_xlabel("seconds since the start")
     figure.align_ylabels()
-    figure.suptitle(f"{record.diagnosis.hang_class.replace('_', ' ')}: what the command did over its time")
+    figure.suptitle(f"What {name} did over its time: {record.diagnosis.hang_class.replace('_', ' ')}")
     return figure
 
 
