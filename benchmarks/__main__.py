@@ -27,7 +27,7 @@ def print_table(measurements: list[Measurement]) -> None:
             f"{m.measured:.3g} {m.unit}",
             f"{m.spread[0]:.3g} to {m.spread[1]:.3g}",
             f"{m.limit:g}",
-            f"{m.measured / m.limit:.0%}",
+            f"{m.measured / m.limit:.0%}" if m.limit else "",  # nothing at all is promised: a share means nothing
             m.peer,
             f"{m.peer_measured:.3g} {m.peer_unit}",
             "yes" if m.ok else "NO",

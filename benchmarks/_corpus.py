@@ -21,12 +21,16 @@ def make_words(count: int, *, seed: int = 0) -> list[str]:
     return list(words)
 
 
-def make_texts(count: int, *, seed: int = 1) -> list[str]:
-    """Sentences of 5 to 30 words, as frequent as words are (Zipf); one in ten ends in a space, as upstream's does."""
+def make_texts(count: int, *, seed: int = 1, words: int | None = None) -> list[str]:
+    """Sentences of 5 to 30 words, or of ``words``, as frequent as words are (Zipf).
+
+    One in ten ends in a space, as upstream's does.
+    """
     chance = random.Random(seed)
-    words = make_words(2 * _PIECES)  # the rarer half are no single pieces
-    weights = list(accumulate(1 / rank for rank in range(1, len(words) + 1)))
-    texts = [" ".join(chance.choices(words, cum_weights=weights, k=chance.randint(5, 30))) for _ in range(count)]
+    all_words = make_words(2 * _PIECES)  # the rarer half are no single pieces
+    weights = list(accumulate(1 / rank for rank in range(1, len(all_words) + 1)))
+    sizes = (words or chance.randint(5, 30) for _ in range(count))
+    texts = [" ".join(chance.choices(all_words, cum_weights=weights, k=size)) for size in sizes]
     return [f"{text} " if chance.random() < 0.1 else text for text in texts]
 
 

@@ -7,7 +7,7 @@ The public names load on first use, so that ``import triage`` is quick and needs
 True
 """
 
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from triage.errors import TriageError
     from triage.result import Arm, Evidence, Family, Result, Verdict
 
-__version__ = metadata.version("triage")
+__version__: str
 
 _HOME = {
     "Arm": "result",
@@ -44,6 +44,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib import metadata  # reads the e-mail package in: 50 ms that a watched command need not wait for
+
+        return metadata.version("triage")
     if name in _HOME:
         return getattr(import_module(f"triage.{_HOME[name]}"), name)
     raise AttributeError(f"module 'triage' has no attribute {name!r}")

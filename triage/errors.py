@@ -7,7 +7,9 @@
     │   ├── UnknownCaseError
     │   ├── ParameterError
     │   ├── CheckpointError
-    │   └── SnapshotError
+    │   ├── SnapshotError
+    │   ├── LogError
+    │   └── RuleError
     └── MachineError           the machine: a missing package, a dead server        (exit 3)
         ├── MissingDependencyError
         ├── UnsupportedVersionError
@@ -56,6 +58,14 @@ class CheckpointError(InputError):
 
 class SnapshotError(InputError):
     """A tokenizer snapshot that is missing or cannot be read."""
+
+
+class LogError(InputError):
+    """A log that is missing, cannot be read, or is not what its name says."""
+
+
+class RuleError(InputError):
+    """A rule for logs that does not compile, contradicts its own example, or is not a rule."""
 
 
 class MachineError(TriageError):

@@ -49,7 +49,7 @@ def test_each_result_carries_versions_snapshots_and_a_next_command(result):
     assert all(result.versions[name] for name in ("vllm", "transformers", "tokenizers", "torch", "python", "triage"))
     assert result.snapshots
     assert all(result.snapshots.values())
-    assert result.next_command.startswith("triage run ")
+    assert result.next_command.startswith(("triage run ", "triage tokens "))
     assert len(result.evidence) >= 4
 
 

@@ -253,7 +253,7 @@ def test_the_time_limit_is_for_the_whole_notebook(shelf, tmp_path):
     result = reproduce(shelf, case, tmp_path, timeout_s=12)
     assert result.verdict is Verdict.INCOMPLETE
     assert result.cause == "The time limit of the notebook, 12 s, ran out in cell 4 (`import time; time.sleep(300)`)."
-    assert result.next_command == "triage run slow --timeout-s 24"
+    assert result.next_command == f"triage run slow --out {redact_text(str(tmp_path))} --timeout-s 24"
 
 
 def test_a_case_that_is_stopped_before_it_begins_still_leaves_whole_files(shelf, tmp_path):
@@ -262,6 +262,7 @@ def test_a_case_that_is_stopped_before_it_begins_still_leaves_whole_files(shelf,
     stop.set()
     result = reproduce(shelf, case, tmp_path, stop=stop)
     assert result.verdict is Verdict.INCOMPLETE
+    assert result.next_command == f"triage run never --out {redact_text(str(tmp_path))}"
     assert len(read_notebook(tmp_path / "never")["cells"]) == 3
     assert "not reached" in (tmp_path / "never" / "report.html").read_text()
 

@@ -6,13 +6,17 @@ from pathlib import Path
 
 import pytest
 from bs4 import BeautifulSoup
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from benchmarks._corpus import write_snapshots
+from benchmarks.tokens_memory import measure_peak
 from triage import tokens
 from triage.errors import InputError
 from triage.report._markup import sanitise_html
+from triage.tokens._align import Side, align
+from triage.tokens._first import ShortSide, find_only_gap
 
 PIECES = ["<s>", "</s>", "<unk>", "▁", "a", "b", "ab", "▁a", "é", "e", "x", "א", "ב", "<b>"]
 METASPACE = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
@@ -103,6 +107,17 @@ def test_the_first_place_is_the_same_whether_one_text_is_compared_or_many(a, b, 
             assert (place.a_tokens, place.b_tokens) == (first.a_tokens, first.b_tokens)
 
 
+@settings(max_examples=200, deadline=None)
+@given(SNAPSHOTS, SNAPSHOTS, HOSTILE)
+@example(snapshot(), snapshot(splitter=1, truncation=1), "a b a b a b a b")  # the same ids at the end, other characters
+@example(snapshot(), snapshot(), "a b")  # no gap at all
+@example(snapshot(), snapshot(splitter=2), "a b")  # as many tokens on both sides
+def test_the_short_way_finds_the_very_gap_of_the_long_one_or_none(a, b, text):
+    one, other = a.encode(text), b.encode(text)
+    gap = find_only_gap(ShortSide.read(one), ShortSide.read(other))
+    assert gap is None or [gap] == align(Side.read(one), Side.read(other))
+
+
 @settings(max_examples=100, deadline=None)
 @given(SNAPSHOTS, HOSTILE)
 def test_a_snapshot_parts_nowhere_from_itself(a, text):
@@ -147,6 +162,12 @@ def test_memory_grows_no_faster_than_the_text():
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 5 * peaks[0]
+
+
+def test_the_memory_of_a_whole_comparison_is_linear_in_the_text(tmp_path):
+    paths = write_snapshots(tmp_path)
+    one, four = (measure_peak(megabytes, *paths) for megabytes in (1, 4))  # bytes for each byte of the text
+    assert four < 1.4 * one
 
 
 def test_the_picture_survives_the_reports_sanitiser_with_its_marks_and_colours():

@@ -14,6 +14,7 @@ from triage.tokens import Stage
 
 PIECES = ["<s>", "</s>", "<unk>", "▁", "a", "b", "A", "B", "▁a", "▁b", "ab", "é", " ", "x"]
 METASPACE = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
+BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 SPECIAL = {"<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]}, "</s>": {"id": "</s>", "ids": [1], "tokens": ["</s>"]}}
 
 
@@ -28,10 +29,40 @@ OPTIONS = {
         None,
         {"type": "Lowercase"},
         {"type": "NFD"},
+        {"type": "Sequence", "normalizers": [{"type": "NFKC"}, {"type": "StripAccents"}]},
+        {"type": "Replace", "pattern": {"String": "b"}, "content": "a "},
+        {"type": "Prepend", "prepend": "x"},
+        {
+            "type": "BertNormalizer",
+            "clean_text": True,
+            "handle_chinese_chars": True,
+            "strip_accents": None,
+            "lowercase": True,
+        },
         {"type": "Strip", "strip_left": True, "strip_right": True},
     ],
-    Stage.PRE_TOKENIZER: [METASPACE, {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, METASPACE]}],
-    Stage.POST_PROCESSOR: [None, template(FIRST, TEXT, LAST), template(TEXT, LAST)],
+    Stage.PRE_TOKENIZER: [
+        METASPACE,
+        {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, METASPACE]},
+        {"type": "BertPreTokenizer"},
+        BYTES,
+        {"type": "Split", "pattern": {"String": "a"}, "behavior": "MergedWithNext", "invert": False},
+        {"type": "Digits", "individual_digits": True},
+    ],
+    Stage.POST_PROCESSOR: [
+        None,
+        template(FIRST, TEXT, LAST),
+        template(TEXT, LAST),
+        {"type": "BertProcessing", "sep": ["</s>", 1], "cls": ["<s>", 0]},
+        {
+            "type": "RobertaProcessing",
+            "sep": ["</s>", 1],
+            "cls": ["<s>", 0],
+            "trim_offsets": True,
+            "add_prefix_space": False,
+        },
+        BYTES,
+    ],
     Stage.TRUNCATION: [
         None,
         {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0},
@@ -52,8 +83,22 @@ def assemble(choice):
     whole = {"version": "1.0", "padding": None, "decoder": None}
     whole |= {stage.value: OPTIONS[stage][choice[stage]] for stage in OPTIONS}
     whole["added_tokens"] = [added_token(token, order) for token in whole["added_tokens"]]
+    vocabulary = {piece: number for number, piece in enumerate(order)}
     scores = [[piece, -float(len(order[:3]) if piece in order[:3] else 1)] for piece in order]
-    whole["model"] = {"type": "Unigram", "unk_id": 2, "vocab": scores, "byte_fallback": False}
+    merges = [["a", "b"], ["▁", "a"], ["▁", "b"]]
+    parts = {"continuing_subword_prefix": None, "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False}
+    whole["model"] = {
+        "Unigram": {"unk_id": 2, "vocab": scores, "byte_fallback": False},
+        "BPE": {"dropout": None, "unk_token": "<unk>", "vocab": vocabulary, "merges": merges} | parts,
+        "WordPiece": {
+            "unk_token": "<unk>",
+            "continuing_subword_prefix": "",
+            "max_input_chars_per_word": 100,
+            "vocab": vocabulary,
+        },
+        "WordLevel": {"vocab": vocabulary, "unk_token": "<unk>"},
+    }[choice.get("model", "Unigram")]
+    whole["model"] = {"type": choice.get("model", "Unigram")} | whole["model"]
     return whole
 
 
@@ -83,7 +128,8 @@ def search_all_sets(a, b, texts):
 
 
 CHOICES = st.fixed_dictionaries(
-    {stage: st.integers(0, len(options) - 1) for stage, options in OPTIONS.items()} | {"order": st.integers(0, 1)}
+    {stage: st.integers(0, len(options) - 1) for stage, options in OPTIONS.items()}
+    | {"order": st.integers(0, 1), "model": st.sampled_from(["Unigram", "BPE", "WordPiece", "WordLevel"])}
 )
 TEXTS = st.lists(st.text("aAbBéx \u0301\t\u05d0🙂", max_size=12), min_size=1, max_size=4)
 

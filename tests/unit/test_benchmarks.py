@@ -28,4 +28,4 @@ def test_an_unknown_benchmark_is_bad_usage():
     command = [sys.executable, "-m", "benchmarks", "nonsense"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
-    assert "there are help_time, import_time" in ended.stderr
+    assert "help_time, import_time" in ended.stderr

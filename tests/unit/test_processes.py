@@ -212,3 +212,27 @@ def test_a_killed_guard_leaves_no_child_of_its_command(tmp_path):
     assert wait_until(lambda: command.ended)
     assert command.end().reason == "guard_died"
     assert wait_until(lambda: not is_alive(child))
+
+
+LEADERLESS = """
+import ctypes, os, sys, threading, time
+if os.fork() == 0:
+    os.setsid()
+    def announce():
+        time.sleep(0.2)
+        open(sys.argv[1], "w").write(str(os.getpid()))
+        time.sleep(300)
+    threading.Thread(target=announce).start()
+    ctypes.CDLL(None).pthread_exit(None)
+while not os.path.exists(sys.argv[1]) or not open(sys.argv[1]).read():
+    time.sleep(0.01)
+"""
+
+
+def test_a_process_whose_main_thread_alone_has_ended_is_ended_too(tmp_path):
+    told = tmp_path / "pid"
+    with start_guarded([sys.executable, "-c", LEADERLESS, str(told)]) as command:
+        command.wait(timeout_s=60)
+    pid = int(told.read_text())
+    assert [orphan.pid for orphan in command.end().orphans] == [pid]
+    assert wait_until(lambda: not psutil.pid_exists(pid))

@@ -99,7 +99,7 @@ def rename(key: str, rules) -> str:
     return key
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(draw_planted(renames=1, alike=False))
 def test_the_rules_undo_a_planted_rename(planted):
     rules = planted.infer().rules
@@ -108,7 +108,7 @@ def test_the_rules_undo_a_planted_rename(planted):
     }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(2, 3).flatmap(lambda count: draw_planted(renames=count, alike=False)))
 def test_the_rules_undo_several_renames_at_once(planted):
     rules = planted.infer().rules
@@ -117,7 +117,7 @@ def test_the_rules_undo_several_renames_at_once(planted):
     assert len(rules) <= len({fold(tuple(key.split("."))) for key in planted.unexpected})
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(1, 3).flatmap(lambda count: draw_planted(renames=count, alike=True)))
 def test_the_rules_do_what_they_claim_and_nothing_else(planted):
     inference = planted.infer()
@@ -253,6 +253,12 @@ def test_a_name_that_looks_like_a_pattern_is_taken_as_it_is():
     old, new = {r"a+(b)\1.w": (2,)}, {r"\g<0>.w": (2,)}
     rules = suggest_rules(old, new)
     assert rename(r"a+(b)\1.w", rules) == r"\g<0>.w"
+
+
+def test_an_equals_sign_in_a_name_survives_the_command_line():
+    [found] = suggest_rules({"a=b.w": (2,)}, {"c=d.w": (2,)})
+    given_back = parse_rule(f"{found.rule.pattern}={found.rule.replacement}")
+    assert apply_rules(["a=b.w"], [given_back]) == {"a=b.w": "c=d.w"}
 
 
 def test_two_hundred_thousand_keys_are_folded_first():

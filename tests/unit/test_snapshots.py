@@ -308,3 +308,45 @@ def test_code_that_a_snapshot_brings_is_run_only_when_trusted(tmp_path):
     with pytest.raises(TriageError):
         tokens.read_snapshots(str(tmp_path), trust_remote_code=True)
     assert mark.exists()
+
+
+OWN = """
+from pathlib import Path
+from tokenizers import Tokenizer, models, normalizers
+from transformers import PreTrainedTokenizerFast
+
+open({mark!r}, "w").close()
+
+
+class Own(PreTrainedTokenizerFast):
+    vocab_files_names = {{"vocab_file": "vocab.txt"}}
+
+    def __init__(self, vocab_file=None, **more):
+        words = Path(vocab_file).read_text().split()
+        fast = Tokenizer(models.WordLevel({{word: n for n, word in enumerate(words)}}, unk_token="?"))
+        fast.normalizer = normalizers.Lowercase()
+        more.pop("tokenizer_object", None)
+        super().__init__(tokenizer_object=fast, unk_token="?", **more)
+"""
+
+
+@pytest.mark.parametrize("beside", ["vocab.txt alone", "a tokenizer.json that says less"])
+def test_a_class_that_a_folder_brings_gives_its_tokenizer_when_trusted_and_only_then(tmp_path, beside):
+    mark, folder = tmp_path / "ran", tmp_path / "model"
+    folder.mkdir()
+    (folder / "vocab.txt").write_text("a\n?\nb")
+    (folder / "own.py").write_text(OWN.format(mark=str(mark)))
+    config = {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": [None, "own.Own"]}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    if beside == "vocab.txt alone":
+        with pytest.raises(SnapshotError, match=r"not run unless it is trusted.*--trust-remote-code"):
+            tokens.read_snapshots(str(folder))
+    else:
+        (plain,) = tokens.read_snapshots(str(write(folder / "tokenizer.json").parent))
+        assert plain.encode("A").tokens == ["?"]
+        assert "which was not run" in plain.problems[0]
+    assert not mark.exists()
+    (snapshot,) = tokens.read_snapshots(str(folder), trust_remote_code=True)
+    assert mark.exists()
+    assert snapshot.encode("A").tokens == ["a"]
+    assert snapshot.problems == ()

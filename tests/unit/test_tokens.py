@@ -93,6 +93,26 @@ def test_a_drift_that_the_tokenizers_do_not_predict_is_not_blamed_on_a_snapshot(
     assert "accounting" in result.cause
 
 
+def test_the_next_command_runs_as_it_is_printed():
+    again = "triage run c -p snapshot_a=A -p snapshot_b=B"
+    assert classify(drift=0).next_command == again
+    counts = {name: {t.name: 20 for t in REQUESTS} for name in "AB"}
+    counts["A"] = dict.fromkeys(counts["A"], 21)
+    a, b = make_snapshot("A"), make_snapshot("B", keep_spaces=False)
+    texts = {"query": "a b", "document": "a b "}
+    result = tokens.classify_token_counts(
+        case="c",
+        served=counts,
+        predicted=counts,
+        comparisons=tokens.compare_named(a, b, texts),
+        attribution=tokens.attribute_difference(a, b, list(texts.values())),
+    )
+    assert result.verdict is Verdict.REPRODUCED
+    assert result.next_command == "triage tokens A B --text ' ' --all"
+    alone = tokens.classify_token_counts(case="c", served={}, predicted={}, comparisons={})
+    assert alone.next_command == "triage run c"
+
+
 def test_equal_counts_are_not_reproduced():
     assert classify(drift=0).verdict is Verdict.NOT_REPRODUCED
 
@@ -187,3 +207,17 @@ def test_the_tiny_snapshots_differ_in_the_pre_tokenizer_alone():
     a, b = tokens.read_snapshots("tiny:e5-metaspace", "tiny:e5-whitespace")
     ours, theirs = (json.loads((s.folder / "tokenizer.json").read_text()) for s in (a, b))
     assert [key for key in ours if ours[key] != theirs[key]] == ["pre_tokenizer"]
+
+
+def test_equal_ids_of_different_tokens_are_a_difference_among_many_texts_too():
+    def name(first, second):
+        tokenizer = Tokenizer(models.WordLevel({first: 0, second: 1, "?": 2}, unk_token="?"))
+        return tokens.Snapshot(first, Path(), tokenizer)
+
+    one, other = name("a", "b"), name("b", "a")
+    other.tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Replace("a", "c"), normalizers.Replace("b", "a"), normalizers.Replace("c", "b")]
+    )
+    first, second = tokens.compare_snapshots(one, other, ["a", "b"])
+    assert (first.first_divergence.a_tokens, first.first_divergence.b_tokens) == (("a",), ("b",))
+    assert second.first_divergence is not None

@@ -85,7 +85,7 @@ def test_the_counts_include_the_truncation_that_the_file_asks_for(tmp_path):
 def test_the_table_shows_each_text_and_the_sentence_below_it():
     ended = triage(A, B, "--text", "The capital. ", "--text", "\x1b[31mred[/] ")
     assert ended.returncode == 0
-    for word in ("tokens A", "12 to 13", "no token", "stages", "pre_tokenizer", "\\x1b[31mred[/]"):
+    for word in ("tokens A", "character 12", "no token", "stages", "pre_tokenizer", "\\x1b[31mred[/]"):
         assert word in ended.stdout
     assert "\x1b" not in ended.stdout
     assert ended.stderr == ""

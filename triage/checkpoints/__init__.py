@@ -37,6 +37,13 @@ from triage.checkpoints._matrix import Matrix, MatrixRow, compare_versions
 from triage.checkpoints._plot import Branch, grow_tree, plot_keys
 from triage.checkpoints._proposal import Place, Proposal, propose_patch
 from triage.checkpoints._rules import apply_rules, check_rules, parse_rule
+from triage.checkpoints._suggest import (
+    infer_model_rules,
+    list_positions,
+    propose_fix,
+    tabulate_rules,
+    try_dispute,
+)
 from triage.checkpoints._tables import (
     summarize_layouts,
     tabulate_misfits,
@@ -81,11 +88,14 @@ __all__ = [
     "fold_keys",
     "fold_layers",
     "grow_tree",
+    "infer_model_rules",
     "infer_rules",
     "judge_outcomes",
+    "list_positions",
     "list_sentences",
     "parse_rule",
     "plot_keys",
+    "propose_fix",
     "propose_patch",
     "read_checkpoint",
     "read_headers",
@@ -96,7 +106,9 @@ __all__ = [
     "tabulate_impact",
     "tabulate_misfits",
     "tabulate_pairs",
+    "tabulate_rules",
     "tabulate_start",
     "tabulate_trace",
+    "try_dispute",
     "try_rules",
 ]

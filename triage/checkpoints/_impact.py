@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _PROPOSED = "proposed"
+SCOPED = "no regex, scoped renaming"
 _TOWER = "vision_tower"
 _NESTED = "vision_tower.vision_model"
 _NEW_NAME = r"model.vision_tower.\1"
@@ -47,7 +48,7 @@ def describe_dispute() -> tuple[Position, ...]:
     return (
         Position(name="regex of #42909", rules=(narrow,), when_module=_TOWER, unless_module=_NESTED),
         Position(name="regex with any prefix", rules=(wide,), when_module=_TOWER, unless_module=_NESTED),
-        Position(name="no regex, scoped renaming", scoped=True),
+        Position(name=SCOPED, scoped=True),
         Position(name="any prefix, no condition", rules=(wide,)),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -223,7 +224,7 @@ def _find_turns(known: Sequence[MatrixRow]) -> Iterator[tuple[MatrixRow, MatrixR
     for fixed, moving in (("transformers", "vllm"), ("vllm", "transformers")):
         for value in dict.fromkeys(getattr(row, fixed) for row in known):
             line = sorted((r for r in known if getattr(r, fixed) == value), key=lambda r: _rank(getattr(r, moving)))
-            for before, after in zip(line, line[1:], strict=False):
+            for before, after in pairwise(line):
                 if before.verdict is not after.verdict:
                     yield before, after
 

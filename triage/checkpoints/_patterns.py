@@ -177,4 +177,5 @@ def _escape(text: str) -> str:
 
 
 def _template(text: str) -> str:
-    return text.replace("\\", "\\\\")
+    # A rule on the command line is split at its last "=", which therefore may not stand in a replacement.
+    return text.replace("\\", "\\\\").replace("=", "\\x3d")

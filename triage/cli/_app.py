@@ -13,10 +13,12 @@ import typer
 from triage.cli._cases import cases
 from triage.cli._doctor import doctor
 from triage.cli._keys import keys
+from triage.cli._log import log
 from triage.cli._matrix import matrix
 from triage.cli._plan import plan
 from triage.cli._run import run
 from triage.cli._tokens import tokens
+from triage.cli._watch import watch
 from triage.errors import TriageError
 from triage.result import Verdict
 
@@ -42,12 +44,12 @@ def triage(
         raise typer.Exit
 
 
-for command in (cases, run, tokens, keys, matrix, plan, doctor):
+for command in (log, cases, run, tokens, keys, matrix, plan, watch, doctor):
     app.command()(command)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The entry point: runs a command and exits with its code; every error is a sentence on stderr."""
+def run_main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command and exits with its code; every error is a sentence on stderr."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal in LANG=C has no ▁; an escape beats a traceback

@@ -104,8 +104,10 @@ def _describe_text(comparison: TextComparison) -> dict[str, Any]:
 def _print_answer(answer: Mapping[str, Any], texts: Sequence[str], *, every: bool) -> None:
     from rich.table import Table
 
+    from triage.tokens import name_span
+
     console = open_console(stderr=False)
-    heads = ("text", "tokens A", "tokens B", "token", "characters", "text there", "A has", "B has")
+    heads = ("text", "tokens A", "tokens B", "token", "place", "text there", "A has", "B has")
     table = Table(*heads, box=None, header_style="bold", padding=(0, 2, 0, 0))
     for text, row in zip(texts, answer["texts"], strict=True):
         first = row["first_divergence"]
@@ -113,7 +115,7 @@ def _print_answer(answer: Mapping[str, Any], texts: Sequence[str], *, every: boo
         counts = (_quote_text(text), str(row["a_count"]), str(row["b_count"]))
         for index, place in enumerate(places):
             token = str(place.get("index", place.get("index_a")))
-            span = f"{place['char_start']} to {place['char_end']}"
+            span = name_span(place["char_start"], place["char_end"])
             sides = (_quote_tokens(place["a_tokens"]), _quote_tokens(place["b_tokens"]))
             table.add_row(*(counts if index == 0 else ("", "", "")), token, span, _quote_text(place["text"]), *sides)
         if not places:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from triage.encoder._plan import EncoderPlan
 from triage.encoder._startup import explain_startups
-from triage.engine.startup import Phase, Startup
+from triage.engine.phases import Phase
+from triage.engine.startup import Startup
 from triage.engine.versions import read_versions
 from triage.result import Arm, Evidence, Family, Result, Verdict
 

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from triage.engine.startup import Phase, Startup
+from triage.engine.phases import Phase
+from triage.engine.startup import Startup
+
+_AFTER = (Phase.READY, Phase.REQUEST)  # no stretches of a start-up: it has ended
 
 
 def compare_startups(startups: Sequence[Startup]) -> pd.DataFrame:
@@ -16,7 +19,7 @@ def compare_startups(startups: Sequence[Startup]) -> pd.DataFrame:
     which its log ends, is NaN. Log times are good to 1 s.
     """
     columns = {startup.name: _read_durations(startup) for startup in startups}
-    frame = pd.DataFrame(columns, index=[phase.value for phase in Phase if phase is not Phase.READY], dtype=float)
+    frame = pd.DataFrame(columns, index=[phase.value for phase in Phase if phase not in _AFTER], dtype=float)
     frame.index.name = "phase"
     return frame.dropna(how="all")
 

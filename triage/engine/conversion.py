@@ -33,6 +33,12 @@ def find_slow_files(folder: Path) -> tuple[Path, ...]:
     return tuple(sorted(found))
 
 
+def names_own_code(folder: Path) -> bool:
+    """Whether a folder says that its tokenizer is a Python class of its own."""
+    configs = (_read_json(folder / name) for name in ("tokenizer_config.json", "config.json"))
+    return any("AutoTokenizer" in str(config.get("auto_map")) for config in configs)
+
+
 def convert_slow_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Path:
     """The ``tokenizer.json`` that Transformers makes of a folder without one.
 
@@ -96,8 +102,7 @@ def _make_key(function: str, trusted: bool | None, files: list[Path]) -> str:
 def build_from_folder(folder: str, trust_remote_code: bool) -> str:
     """In the process of its own: the JSON that Transformers makes of a folder."""
     _limit_memory()
-    config = _read_json(Path(folder, "tokenizer_config.json")) | _read_json(Path(folder, "config.json"))
-    if "auto_map" in config and not trust_remote_code and "AutoTokenizer" in str(config["auto_map"]):
+    if names_own_code(Path(folder)) and not trust_remote_code:
         raise SnapshotError(
             f"{folder} needs Python code of its own (auto_map), which is not run unless it is trusted.",
             hint="Read the code; then add --trust-remote-code.",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +69,9 @@ def find_cached(repo: str, revision: str | None = None, *, cache: Path | None = 
 def download_tokenizer(repo: str, revision: str | None = None, *, with_code: bool = False) -> Path:
     """Fetches the files of a tokenizer, no weights, into the Hub cache; Python files only ``with_code``.
 
+    A download that breaks off leaves the revisions and branches of the cache as they were: half of a tokenizer could be
+    taken for one of another kind. What has come already is kept among the blobs, for the next time.
+
     Raises `SnapshotError` where the Hub does not answer, does not know the name, or does not give it out.
     """
     from huggingface_hub import snapshot_download
@@ -74,7 +80,9 @@ def download_tokenizer(repo: str, revision: str | None = None, *, with_code: boo
     reference = f"{repo}@{revision}" if revision else repo
     patterns = [*_TOKENIZER_FILES, *(["*.py"] if with_code else [])]
     try:
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=patterns, etag_timeout=_ETAG_TIMEOUT_S))
+        with _undo_failure(repo), _quiet():
+            fetched = snapshot_download(repo, revision=revision, allow_patterns=patterns, etag_timeout=_ETAG_TIMEOUT_S)
+        return Path(fetched)
     except GatedRepoError as error:
         raise SnapshotError(
             f"The Hub does not give out {repo} to you.", hint="Ask for access there, then run `hf auth login`."
@@ -84,10 +92,65 @@ def download_tokenizer(repo: str, revision: str | None = None, *, with_code: boo
             f"The Hub has {repo}, but no revision {revision}.", hint="Name another revision."
         ) from error
     except (RepositoryNotFoundError, HFValidationError) as error:
-        raise SnapshotError(f"The Hub has no model {repo}.", hint="Check the name.") from error
+        raise SnapshotError(
+            f"The Hub has no model {repo}, or does not show it to you.",
+            hint="Check the name; for a private model run `hf auth login`.",
+        ) from error
     except Exception as error:  # httpx's, the disk's and the Hub's own, which share no root
         reason = " ".join(str(error).split("\n", 1)[0].split())[:200].rstrip(".")
         raise SnapshotError(
             f"{reference} could not be fetched from the Hub ({reason}).",
             hint="Check the network, or name a local folder.",
         ) from error
+
+
+@contextmanager
+def _undo_failure(repo: str) -> Iterator[None]:
+    """Takes back what a failed download has added to the revisions of a model, and what it did to its branches."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    folder = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=repo, repo_type="model"))
+    held = _list_files(folder / "snapshots")
+    branches = {path: path.read_bytes() for path in _list_files(folder / "refs")}
+    try:
+        yield
+    except BaseException:  # Ctrl-C too
+        with suppress(OSError):  # a disk that is full or gone: the download's own error says so
+            for path in _list_files(folder / "snapshots") - held:
+                path.unlink()
+                _remove_empty(path.parent, above=folder)
+            for path in _list_files(folder / "refs") - branches.keys():
+                path.unlink()
+                _remove_empty(path.parent, above=folder)
+            for path, commit in branches.items():
+                if path.read_bytes() != commit:
+                    path.write_bytes(commit)
+        raise
+
+
+def _list_files(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.is_symlink() or path.is_file()}
+
+
+def _remove_empty(folder: Path, *, above: Path) -> None:
+    while folder != above and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No bars and no warnings on standard error: a failure is one sentence there."""
+    from huggingface_hub.utils.logging import get_verbosity, set_verbosity
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    shown, verbosity = not are_progress_bars_disabled(), get_verbosity()
+    disable_progress_bars()
+    set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        set_verbosity(verbosity)
+        if shown:
+            enable_progress_bars()

@@ -141,6 +141,31 @@ class Server:
         self.stop()
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlannedServer:
+    """What would start a server: the command, its whole environment, and where it would answer under which name."""
+
+    command: tuple[str, ...]
+    env: Mapping[str, str]
+    url: str
+    served_name: str
+
+
+def plan_server(
+    model: Path, *, args: Sequence[str] = (), env: Mapping[str, str] | None = None, port: int | None = None
+) -> PlannedServer:
+    """Checks the model and says how its server is started; starts nothing. Raises as `start_server` before a start."""
+    check_model_folder(model)
+    check_weights(model)
+    prepare_import()
+    chosen = _free_port() if port is None else _check_port(port)
+    served_name = f"{model.name}-{secrets.token_hex(4)}"  # tells this server from any other that answers on the port
+    command = [sys.executable, "-m", _MODULE, "--model", str(model), "--served-model-name", served_name]
+    command += ["--host", "127.0.0.1", "--port", str(chosen), *args]
+    url = f"http://127.0.0.1:{chosen}"
+    return PlannedServer(command=tuple(command), env=engine_environment(env), url=url, served_name=served_name)
+
+
 def start_server(
     model: Path,
     *,
@@ -164,20 +189,14 @@ def start_server(
         with start_server(find_model("tiny:e5-metaspace"), args=["--runner", "pooling"]) as server:
             server.rerank("Where?", ["Here."]).prompt_tokens
     """
-    check_model_folder(model)
-    check_weights(model)
-    prepare_import()
-    chosen = _free_port() if port is None else _check_port(port)
+    planned = plan_server(model, args=args, env=env, port=port)
     if log_path is None:
         log_path = new_log_path(model.name)
     log_path.parent.mkdir(parents=True, exist_ok=True)
-    served_name = f"{model.name}-{secrets.token_hex(4)}"  # tells this server from any other that answers on the port
-    command = [sys.executable, "-m", _MODULE, "--model", str(model), "--served-model-name", served_name]
-    command += ["--host", "127.0.0.1", "--port", str(chosen), *args]
     started = time.monotonic()
     with log_path.open("wb") as log:
-        process = start_guarded(command, env=engine_environment(env), stdout=log, stderr=log)
-    url = f"http://127.0.0.1:{chosen}"
+        process = start_guarded(planned.command, env=planned.env, stdout=log, stderr=log)
+    url, served_name = planned.url, planned.served_name
     try:
         _wait_until_ready(process, url, served_name=served_name, log_path=log_path, timeout_s=ready_timeout_s)
     except BaseException:  # Ctrl-C included: a server that nobody holds must not live on

@@ -9,41 +9,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from triage.engine.environment import Platform, read_platform
-from triage.engine.server import Server, start_server
+from triage.engine.phases import Phase, PhaseReader, strip_colour
+from triage.engine.server import PlannedServer, Server, start_server
 from triage.engine.server_log import new_log_path
 from triage.errors import EngineError
 
-
-class Phase(StrEnum):
-    """A stretch of vLLM's start-up, in the order in which they come."""
-
-    IMPORT = "import"  # Python and vLLM's modules, before the first log line
-    CONFIG = "config"  # arguments, model config, processor
-    WORKERS = "workers"  # the engine and worker processes start and import in turn
-    WEIGHTS = "weights"
-    PROFILE = "profile"  # dummy inputs through the encoder, then through the language model
-    KV_CACHE = "kv_cache"
-    GRAPH_CAPTURE = "graph_capture"  # on a GPU only
-    READY = "ready"
-
-
-# The first line of each phase, from vLLM 0.18 to 0.33, on the CPU and on a GPU.
-_MARKERS: tuple[tuple[Phase, re.Pattern[str]], ...] = (
-    (Phase.WORKERS, re.compile(r"Multi-modal warmup completed|Initializing a V1 LLM engine")),
-    (Phase.WEIGHTS, re.compile(r"Starting to load model ")),
-    (Phase.PROFILE, re.compile(r"Encoder cache will be initialized|Warming up model|Model loading took ")),
-    (Phase.KV_CACHE, re.compile(r"GiB for KV cache on node|Available KV cache memory|KV cache size: ")),
-    (Phase.GRAPH_CAPTURE, re.compile(r"Capturing (CUDA|HIP) graphs?")),
-    (Phase.READY, re.compile(r"Starting vLLM (API )?server |Application startup complete")),
-)
-_ORDER = tuple(Phase)
 _YEAR_S = 366 * 24 * 3600.0  # of the leap year 2000, which stands in for the year that the stamps leave out
 _STAMP = re.compile(r"\b(?:DEBUG|INFO|WARNING|ERROR) (\d\d-\d\d \d\d:\d\d:\d\d) \[")
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # a Jupyter kernel sets FORCE_COLOR, and vLLM obeys it
 _PROFILED = re.compile(
     r"Encoder cache will be initialized with a budget of (?P<budget>\d+) tokens, "
     r"and profiled with (?P<items>\d+) (?P<modality>\w+) items"
@@ -101,23 +77,22 @@ def read_startup_phases(log_text: str) -> StartupLog:
     [('config', 0.0, 8.0), ('weights', 8.0, 2.0), ('profile', 10.0, None)]
     """
     begun: list[tuple[Phase, float, str]] = []
+    reader = PhaseReader()
     profiled = None
     first: datetime | None = None
     elapsed_s = 0.0
     for raw in log_text.splitlines():
-        line = _COLOUR.sub("", raw).strip()
+        line = strip_colour(raw)
         if stamp := _STAMP.search(line):
             now = datetime.strptime(f"2000-{stamp[1]}", "%Y-%m-%d %H:%M:%S")  # vLLM's stamps carry no year
-            if first is None:
-                first = now
-                begun.append((Phase.CONFIG, 0.0, line))
+            first = now if first is None else first
             elapsed_s = max(elapsed_s, _seconds_between(first, now))
+        begun += [(phase, elapsed_s, line) for phase in reader.read(line)]
+        if reader.phase is Phase.REQUEST:
+            begun = [mark for mark in begun if mark[0] is not Phase.REQUEST]
+            break  # it has started
         if first is None:
             continue
-        for phase, marker in _MARKERS:
-            # Several processes write: a phase only ever moves on.
-            if marker.search(line) and _ORDER.index(phase) > _ORDER.index(begun[-1][0]):
-                begun.append((phase, elapsed_s, line))
         if profiled is None and (found := _PROFILED.search(line)):
             profiled = ProfiledEncoder(
                 modality=found["modality"], items=int(found["items"]), encoder_budget=int(found["budget"]), line=line
@@ -219,12 +194,42 @@ def ask_about_image(server: Server, *, width: int = 56, height: int = 56, max_to
 
     ``width`` and ``height`` are in pixels. Raises `EngineError` with the server's own words if it refuses.
     """
+    answer = server.chat(_ask_of_image(width, height), max_tokens=max_tokens)
+    tokens: int = answer["usage"]["prompt_tokens"]
+    return tokens
+
+
+def ask_planned_server(planned: PlannedServer, *, timeout_s: float = 120.0) -> int:
+    """As `ask_about_image`, of a server that somebody else has started as planned.
+
+    Whatever the answer is, the server's log then holds a request that it answered: a watch that waits for one ends.
+    """
+    import httpx
+
+    body = {"model": planned.served_name, "messages": _ask_of_image(56, 56), "max_tokens": 4, "temperature": 0.0}
+    try:
+        response = httpx.post(f"{planned.url}/v1/chat/completions", json=body, timeout=timeout_s)
+        if response.is_error:
+            httpx.post(f"{planned.url}/tokenize", json={"model": planned.served_name, "prompt": "a"}, timeout=timeout_s)
+    except httpx.HTTPError as error:
+        raise EngineError(
+            f"The server did not answer an image request: {error or type(error).__name__}.", hint="Read its log."
+        ) from error
+    if response.is_error:
+        raise EngineError(
+            f"The server answered an image request with {response.status_code}: {response.text[:500]}",
+            hint="Read its log.",
+        )
+    tokens: int = response.json()["usage"]["prompt_tokens"]
+    return tokens
+
+
+def _ask_of_image(width: int, height: int) -> list[dict[str, Any]]:
+    """The messages of a chat that shows a red PNG and asks about it."""
     from PIL import Image  # matplotlib brings it
 
     file = io.BytesIO()
     Image.new("RGB", (width, height), (200, 30, 30)).save(file, format="PNG")
     url = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
     content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "Describe the image."}]
-    answer = server.chat([{"role": "user", "content": content}], max_tokens=max_tokens)
-    tokens: int = answer["usage"]["prompt_tokens"]
-    return tokens
+    return [{"role": "user", "content": content}]

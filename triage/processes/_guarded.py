@@ -11,33 +11,34 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Literal, Self
+from typing import IO, TYPE_CHECKING, Literal, Self
 
-import psutil
-from pydantic import BaseModel, ConfigDict, ValidationError
+from triage.processes._guard import list_descendants
+
+if TYPE_CHECKING:
+    import psutil
 
 _GUARD = Path(__file__).with_name("_guard.py")
 
 
-class Orphan(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class Orphan:
     """A process that was still alive when its command had ended."""
-
-    model_config = ConfigDict(frozen=True)
 
     pid: int
     name: str
 
 
-class Ending(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class Ending:
     """How a command ended.
 
     ``returncode`` is negative for death by a signal, as in `subprocess`, and None where the guard could not
     tell. ``orphans`` outlived the command and were ended; ``survivors`` outlived even SIGKILL (state D).
     """
-
-    model_config = ConfigDict(frozen=True)
 
     reason: Literal["ended", "stopped", "owner_died", "guard_died"]
     returncode: int | None
@@ -61,10 +62,16 @@ class Guarded:
 
     def list_processes(self) -> list[psutil.Process]:
         """The command and everything it started that is alive, without the guard itself."""
+        import psutil  # a watch must not pay for it
+
         try:
             return psutil.Process(self.pid).children(recursive=True)
         except psutil.NoSuchProcess:
             return []
+
+    def list_pids(self) -> list[int]:
+        """The pids of `list_processes`, in no order, from the process table alone."""
+        return list(list_descendants(self.pid))
 
     @property
     def ended(self) -> bool:
@@ -85,12 +92,16 @@ class Guarded:
 
     def end(self) -> Ending:
         """Ends the whole tree: TERM, and after the grace KILL. Returns at once if it has ended already."""
+        self.begin_end()
+        self._process.wait()
+        return self._read_ending()
+
+    def begin_end(self) -> None:
+        """Asks the guard to end the tree, and does not wait for it: `ended` tells when it has."""
         if self._process.poll() is None:
             with contextlib.suppress(OSError):  # it has ended meanwhile
                 self._lifeline.send(b".")
             self._process.send_signal(signal.SIGCONT)  # whoever stopped the guard did not mean to keep its tree
-            self._process.wait()
-        return self._read_ending()
 
     def _read_ending(self) -> Ending:
         with self._reading:
@@ -98,8 +109,8 @@ class Guarded:
                 with self._lifeline, self._lifeline.makefile("rb") as stream:
                     began, told = stream.readline(), stream.readline()
                 try:
-                    self._ending = Ending.model_validate_json(told)
-                except ValidationError:
+                    self._ending = _read_told(told)
+                except ValueError:  # cut short, or nothing at all
                     _kill_session(began)
                     self._ending = Ending(reason="guard_died", returncode=None)
             return self._ending
@@ -113,6 +124,12 @@ class Guarded:
         self.end()
 
 
+def _read_told(told: bytes) -> Ending:
+    fields = json.loads(told)
+    people = {name: tuple(Orphan(**left) for left in fields[name]) for name in ("orphans", "survivors")}
+    return Ending(reason=fields["reason"], returncode=fields["returncode"], **people)
+
+
 def _kill_session(began: bytes) -> None:
     """Kills what a killed guard left: the kernel ended the command with it, but not the command's children.
 
@@ -121,10 +138,10 @@ def _kill_session(began: bytes) -> None:
     if not began:
         return
     session = json.loads(began)["command"]
-    for pid in psutil.pids():
+    for entry in os.listdir("/proc"):
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            if os.getsid(pid) == session:
-                os.kill(pid, signal.SIGKILL)
+            if entry.isdigit() and os.getsid(int(entry)) == session:
+                os.kill(int(entry), signal.SIGKILL)
 
 
 def start_guarded(

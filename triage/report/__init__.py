@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from triage.report._audit import Audit, Cell, CellState, audit_notebook
     from triage.report._campaign import Plan, plan_cases, reproduce_cases, select_cases
     from triage.report._execute import Run, execute_notebook
+    from triage.report._hang import judge_record, write_hang_report
     from triage.report._index import write_index
     from triage.report._notebook import conclude, open_report, show_figure, show_table
     from triage.report._parameters import Parameter, check_parameters, read_parameters
@@ -36,6 +37,7 @@ _HOME = {
     "check_parameters": "_parameters",
     "conclude": "_notebook",
     "execute_notebook": "_execute",
+    "judge_record": "_hang",
     "open_report": "_notebook",
     "plan_cases": "_campaign",
     "read_parameters": "_parameters",
@@ -45,6 +47,7 @@ _HOME = {
     "select_cases": "_campaign",
     "show_figure": "_notebook",
     "show_table": "_notebook",
+    "write_hang_report": "_hang",
     "write_index": "_index",
 }
 
@@ -60,6 +63,7 @@ __all__ = [
     "check_parameters",
     "conclude",
     "execute_notebook",
+    "judge_record",
     "open_report",
     "plan_cases",
     "read_parameters",
@@ -69,6 +73,7 @@ __all__ = [
     "select_cases",
     "show_figure",
     "show_table",
+    "write_hang_report",
     "write_index",
 ]
 

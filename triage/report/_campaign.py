@@ -14,6 +14,7 @@ from typing import Any
 from triage.cases import Case, find_notebook
 from triage.errors import InputError, ParameterError, TriageError, UnknownCaseError
 from triage.files import make_folder
+from triage.report._again import name_command
 from triage.report._index import write_index
 from triage.report._reproduce import check_case, reproduce_case
 from triage.report._settle import open_result
@@ -84,6 +85,11 @@ def select_cases(cases: Sequence[Case], ids: Sequence[str]) -> tuple[Case, ...]:
     return tuple(known[i] for i in dict.fromkeys(ids)) if ids else tuple(cases)
 
 
+def _open(plan: Plan, out: Path, now: datetime) -> Result:
+    again = name_command(plan.case, parameters=plan.parameters, out=out, catalogue=plan.catalogue)
+    return open_result(plan.case, parameters=plan.parameters, started=now, again=again)
+
+
 def reproduce_cases(
     plans: Sequence[Plan],
     out: Path,
@@ -104,7 +110,7 @@ def reproduce_cases(
     make_folder(out)
     stop = stop or threading.Event()
     now = datetime.now(UTC)
-    results = {p.case.id: open_result(p.case, parameters=p.parameters, started=now) for p in plans}
+    results = {p.case.id: _open(p, out, now) for p in plans}
     write_index(list(results.values()), out)
 
     def reproduce(plan: Plan) -> Result:

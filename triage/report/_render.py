@@ -17,7 +17,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from triage.cases import Case
-from triage.report._body import read_body
+from triage.report._body import Body, read_body
 from triage.report._markup import fold_text
 from triage.report._parameters import Parameter
 from triage.result import Family, Result, Verdict
@@ -64,6 +64,20 @@ def render_report(
     True
     """
     body = read_body(dict(notebook))
+    return render_body(body, result=result, case=case, parameters=_plan_rows(result, parameters), log=log)
+
+
+def render_body(
+    body: Body,
+    *,
+    result: Result,
+    case: Case | None = None,
+    parameters: Sequence[Mapping[str, Any]] = (),
+    log: str = "",
+    beside: Sequence[str] = ("notebook.ipynb", "result.json"),
+    index: str | None = "../index.html",
+) -> str:
+    """The page around blocks that are already markup. ``beside`` are the files in its folder that it links to."""
     return (
         _read_environment()
         .get_template("report.html.j2")
@@ -72,9 +86,11 @@ def render_report(
             case=case,
             body=body,
             title=body.title or (case.title if case else result.case),
-            parameters=_plan_rows(result, parameters),
+            parameters=parameters,
             findings=json.dumps(result.findings, indent=2, ensure_ascii=False) if result.findings else "",
             log=fold_text(log) if log.strip() else None,
+            beside=beside,
+            index=index,
         )
     )
 

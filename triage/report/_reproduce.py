@@ -16,6 +16,7 @@ from triage.engine.server_log import LOGS_VARIABLE
 from triage.errors import StorageError
 from triage.files import make_folder, write_atomic
 from triage.redaction import redact_result, redact_text
+from triage.report._again import name_command
 from triage.report._audit import Audit, audit_notebook
 from triage.report._execute import Run, execute_notebook, read_source
 from triage.report._outcome import End
@@ -66,7 +67,8 @@ def reproduce_case(
     source = notebook or case.notebook_path
     checked = check_case(case, notebook=source, values=parameters)
     folder = make_folder(out / case.id)
-    opened = redact_result(open_result(case, parameters=checked, started=datetime.now(UTC)))
+    again = name_command(case, parameters=checked, out=out, catalogue=catalogue)
+    opened = redact_result(open_result(case, parameters=checked, started=datetime.now(UTC), again=again))
     _clear(folder)
     write_atomic(folder / RESULT, opened.to_json())
     work = make_folder(folder / WORK)

@@ -19,14 +19,17 @@ from triage.result import Result, Verdict
 _INFRA_ERRORS = {"MissingDependencyError", "UnsupportedVersionError", "StorageError"}
 
 
-def open_result(case: Case, *, parameters: Mapping[str, Any], started: datetime) -> Result:
-    """The result while the notebook runs: INCOMPLETE, so that no earlier verdict passes for this run's."""
+def open_result(case: Case, *, parameters: Mapping[str, Any], started: datetime, again: str) -> Result:
+    """The result while the notebook runs: INCOMPLETE, so that no earlier verdict passes for this run's.
+
+    ``again`` is the command that runs the case once more in the same way.
+    """
     return Result(
         case=case.id,
         family=case.family,
         verdict=Verdict.INCOMPLETE,
         cause="The run did not come to its end.",
-        next_command=f"triage run {case.id}",
+        next_command=again,
         parameters=dict(parameters),
         versions=read_versions(),
         started=started,
@@ -42,7 +45,7 @@ def settle_result(opened: Result, run: Run, audit: Audit, *, log_name: str) -> R
         base = base.model_copy(update={"findings": base.findings | {"unkillable_processes": list(run.survivors)}})
     if told is not None and audit.complete:
         return base
-    verdict, cause, next_command = _explain(opened.case, run, audit, log_name)
+    verdict, cause, next_command = _explain(opened.next_command, run, audit, log_name)
     told_error = audit.broken.told if audit.broken is not None else None
     bad_input = told_error is not None and InputError.__name__ in told_error.types
     update = {"verdict": verdict, "cause": cause, "next_command": next_command, "bad_input": bad_input}
@@ -61,8 +64,8 @@ def _adopt(told: Result, opened: Result) -> Result:
     )
 
 
-def _explain(case: str, run: Run, audit: Audit, log_name: str) -> tuple[Verdict, str, str]:  # noqa: PLR0911
-    cell, again = audit.broken, f"triage run {case}"
+def _explain(again: str, run: Run, audit: Audit, log_name: str) -> tuple[Verdict, str, str]:  # noqa: PLR0911
+    cell = audit.broken
     place = f" in {cell}" if cell else ""
     match run.end:
         case End.STOPPED:

@@ -4,6 +4,7 @@ Upstream: ``tests/models/language/pooling/test_max_tokens_per_doc.py`` (vLLM), w
 to ``/rerank`` four times and compares ``usage.prompt_tokens``.
 """
 
+from triage.tokens._align import name_span
 from triage.tokens._attribute import Attribution, attribute_difference
 from triage.tokens._causes import (
     DriftCause,
@@ -79,6 +80,7 @@ __all__ = [
     "make_texts",
     "measure_rerank",
     "measure_texts",
+    "name_span",
     "plant_regressions",
     "plot_counts",
     "predict_rerank",

@@ -88,6 +88,28 @@ def locate(a: Side, b: Side, gaps: Sequence[Gap], *, length: int) -> list[tuple[
     return [(start, end) if end >= 0 else (_stand(a, b, gap, length),) * 2 for gap, start, end in spans]
 
 
+def name_span(start: int, end: int) -> str:
+    """A span of characters in words, its last character included.
+
+    >>> name_span(3, 4), name_span(3, 6), name_span(3, 3)
+    ('character 3', 'characters 3 to 5', 'at character 3')
+    """
+    if end > start + 1:
+        return f"characters {start} to {end - 1}"
+    return f"character {start}" if end > start else f"at character {start}"
+
+
+def locate_one(a: Side, b: Side, gap: Gap, *, length: int) -> tuple[int, int]:
+    """`locate` for a single gap, which is quicker than the sums over all of them."""
+    start, end = length, -1
+    for side, first, last in ((a, gap.a_start, gap.a_end), (b, gap.b_start, gap.b_end)):
+        text = np.flatnonzero(~side.special[first:last]) + first
+        if len(text):
+            start = min(start, int(side.starts[text].min()))
+            end = max(end, int(side.ends[text].max()))
+    return (start, end) if end >= 0 else (_stand(a, b, gap, length),) * 2
+
+
 def _stand(a: Side, b: Side, gap: Gap, length: int) -> int:
     """Where special tokens stand: behind the characters before them, or at the end of the text."""
     sides = ((a, gap.a_start, gap.a_end), (b, gap.b_start, gap.b_end))

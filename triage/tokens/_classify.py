@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 
 from triage.engine.versions import read_versions
@@ -59,7 +60,7 @@ def classify_token_counts(
         family=Family.TOKEN_COUNT,
         verdict=verdict,
         cause=cause,
-        next_command=f"triage run {case} -p snapshot_b=OWNER/MODEL@REVISION",
+        next_command=_name_next(case, verdict, list(served), attribution),
         evidence=tuple(evidence),
         findings={
             "served": {name: dict(counts) for name, counts in served.items()},
@@ -69,6 +70,18 @@ def classify_token_counts(
         },
         versions=read_versions(),
     )
+
+
+def _name_next(case: str, verdict: Verdict, names: Sequence[str], attribution: Attribution | None) -> str:
+    """Where the drift was seen, every place of it on the shortest text that shows it; else the case once more."""
+    again = ["triage", "run", case]
+    if len(names) != 2:
+        return shlex.join(again)
+    witnesses = [] if attribution is None else [text for text in attribution.witnesses if text.isprintable()]
+    if verdict is Verdict.REPRODUCED and witnesses:
+        return shlex.join(["triage", "tokens", *names, "--text", min(witnesses, key=len), "--all"])
+    given = [f"{name}={value}" for name, value in zip(("snapshot_a", "snapshot_b"), names, strict=True)]
+    return shlex.join([*again, "-p", given[0], "-p", given[1]])
 
 
 def _requests(served: Mapping[str, Mapping[str, int]]) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from triage.tokens._align import Gap, Side, align, locate
+from triage.tokens._align import Gap, Side, align, locate, name_span
 from triage.tokens._snapshots import Snapshot
 
 _CONTEXT = 4  # tokens on each side of a place that are shown
@@ -48,7 +48,7 @@ def render_alignment(a: Snapshot, b: Snapshot, text: str, *, places: int = 20) -
     ...     return Snapshot(name, Path(), tokenizer)
     >>> print(render_alignment(snapshot("keeps", "isolated"), snapshot("drops", "removed"), "a-b"))
     keeps and drops part at 1 place
-    characters 1 to 2 '-': a [--] b | a (no token) b
+    character 1 '-': a [--] b | a (no token) b
     """
     ours, theirs = (Side.read(snapshot.encode(text)) for snapshot in (a, b))
     gaps = align(ours, theirs)
@@ -60,7 +60,7 @@ def render_alignment(a: Snapshot, b: Snapshot, text: str, *, places: int = 20) -
     for index, (gap, (start, end)) in enumerate(zip(shown, spans, strict=True)):
         before = gaps[index - 1] if index else None
         after = gaps[index + 1] if index + 1 < len(gaps) else None
-        place = f"characters {start} to {end}" if end > start else f"at character {start}"
+        place = name_span(start, end)
         cells = [list(_list_tokens(side, which, gap, before, after)) for side, which in ((ours, 0), (theirs, 1))]
         quoted = show_text(repr(_clip(text[start:end]))) if end > start else "special tokens only"
         rows.append(

@@ -60,8 +60,8 @@ class Snapshot:
 
     def check_texts(self, texts: Sequence[str]) -> None:
         """Raises `InputError` or `SnapshotError` for a text that cannot be encoded; without a risk, this is quick."""
-        for text in texts:
-            if not text.isascii():
+        if not all(map(str.isascii, texts)):
+            for text in texts:
                 _check_unicode(text)
         if self.risk is None or self.source is None:
             return

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from triage.engine.conversion import convert_sentencepiece, convert_slow_tokenizer, find_slow_files
+from triage.engine.conversion import convert_sentencepiece, convert_slow_tokenizer, find_slow_files, names_own_code
 from triage.engine.hub import download_tokenizer, find_cached, list_cached
 from triage.engine.models import find_model
 from triage.errors import SnapshotError
@@ -50,9 +50,10 @@ def find_tokenizer(path: Path, *, trust_remote_code: bool = False) -> Source:
         if path.suffix == ".model":
             return Source(file=convert_sentencepiece(path), folder=folder)
         return Source(file=path, folder=folder)
-    if (path / "tokenizer.json").is_file():
+    trusted = trust_remote_code and names_own_code(path)  # its class may do more than its tokenizer.json says
+    if (path / "tokenizer.json").is_file() and not trusted:
         return Source(file=path / "tokenizer.json", folder=path)
-    if not find_slow_files(path):
+    if not trusted and not find_slow_files(path):
         raise SnapshotError(
             f"{path} has no tokenizer.json, and no files that Transformers makes one of.",
             hint="Name a folder with a tokenizer.",

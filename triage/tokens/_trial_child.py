@@ -169,6 +169,8 @@ def find_problems(path: Path, definition: dict[str, Any], tokenizer: Tokenizer) 
             actual = tokenizer.token_to_id(token)
             if actual != number:
                 yield f"The post_processor gives {name!r} the id {number}; the vocabulary has {actual}."
+    if "AutoTokenizer" in str(read_config(path.with_name("tokenizer_config.json")).get("auto_map")):
+        yield "It names a Python class of its own (auto_map), which was not run: this is its tokenizer.json alone."
     embeddings = read_embeddings(path.with_name("config.json"))
     highest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
     if embeddings is not None and highest >= embeddings:
@@ -177,12 +179,19 @@ def find_problems(path: Path, definition: dict[str, Any], tokenizer: Tokenizer) 
 
 def read_embeddings(config: Path) -> int | None:
     """The ``vocab_size`` of the model beside the tokenizer, None where there is none to be read."""
-    try:
-        content = json.loads(config.read_bytes())
-        size = content.get("vocab_size") or (content.get("text_config") or {}).get("vocab_size")
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return None
+    content = read_config(config)
+    text = content.get("text_config")
+    size = content.get("vocab_size") or (text.get("vocab_size") if isinstance(text, dict) else None)
     return size if isinstance(size, int) else None
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The settings beside a tokenizer; empty where there are none to be read."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def encode(path: Path, texts_path: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ BUILD_ERRORS = (ImportError, OSError, ValueError, LookupError, RuntimeError, Att
 
 _ABSENT_OPERATOR = re.compile(r"'_OpNamespace' '(\w+)' object has no attribute '(\w+)'")
 _MAX_STAND_INS = 50
+_SERVED_TYPES: set[str] = set()
 
 
 class CannotBuildError(Exception):
@@ -56,11 +57,13 @@ def _build_backend(folder: str, reason: str) -> Built:
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(folder)
-    if getattr(config, "quantization_config", None) is None:
+    # The real backend changes the classes of Transformers that it serves, for good: no stand-in in this process then.
+    if getattr(config, "quantization_config", None) is None and config.model_type not in _SERVED_TYPES:
         built = _build_stand_in(config, reason)
         # Experts are merged by the backend's own layers, which need vLLM's whole configuration.
         if not any(name.rpartition(".")[2] == "experts" for name, _ in built.model.named_modules()):
             return built
+    _SERVED_TYPES.add(config.model_type)
     return _build_through_vllm(folder, "transformers", reason)
 
 

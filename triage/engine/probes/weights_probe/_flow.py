@@ -153,7 +153,8 @@ class Flow(TorchDispatchMode):  # type: ignore[misc]
                 scattered += write.elements
             else:
                 regions[write.region] = write.elements
-        return min(self._homes[name].numel(), scattered + sum(regions.values()))
+        filled: int = min(self._homes[name].numel(), scattered + sum(regions.values()))
+        return filled
 
     def count_left(self, key: str, elements: int) -> int:
         """How many elements of a key's tensor were left behind although others were copied."""
@@ -164,7 +165,8 @@ class Flow(TorchDispatchMode):  # type: ignore[misc]
 
 
 def _identify(tensor: torch.Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
+    number: int = tensor.untyped_storage()._cdata
+    return number
 
 
 def _locate(tensor: torch.Tensor) -> Region:

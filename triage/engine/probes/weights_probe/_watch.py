@@ -1,6 +1,8 @@
 """Watches vLLM's own ``WeightsMapper`` walk over its rules."""
 
 import dataclasses
+import multiprocessing
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -8,7 +10,10 @@ from typing import Any
 Note = dict[str, Any]  # what one rule did: kind, pattern, replacement, scope, before, after, dropped
 
 _PROBE_KEY = "\0"  # a name that no rule matches, so that every rule looks at it
-_CHECKED_KEYS = 500  # how many keys, beside the traced ones, are watched to see whether watching works at all
+_CHECKED_KEYS = 100  # how many keys, beside the traced ones, are watched to see whether watching works at all
+
+_MANY_KEYS = 20_000
+_SHARED: dict[str, Any] = {}  # what the forked processes of `_map_in_parallel` find
 
 
 def get_map_name(mapper: Any) -> Callable[[str], str | None]:
@@ -36,16 +41,15 @@ def map_and_watch(
     watch = Watch(mapper)
     wanted = set(traced)
     stride = max(1, len(keys) // _CHECKED_KEYS)
-    names: list[str | None] = []
+    stops = sorted({*range(0, len(keys), stride), *(i for i, key in enumerate(keys) if key in wanted)})
+    ahead = _map_in_parallel(mapper, keys)
+    names: list[str | None] = ahead or []
     traces: dict[str, list[Note]] = {}
     gaps: dict[str, str] = {}
-    # In runs between two watched keys, so that the watched copy finds the renamings as the key itself found them.
-    stops = [i for i, key in enumerate(keys) if i % stride == 0 or key in wanted] if keys else []
-    begin = 0
     for stop in stops:
-        names += map_keys(mapper, keys[begin : stop + 1])
-        begin = stop + 1
         key = keys[stop]
+        if ahead is None:  # in runs, so that the watched copy finds the renamings as the key itself found them
+            names += map_keys(mapper, keys[len(names) : stop + 1])
         traced_name, notes = watch.trace(key)
         gap = (
             find_gap(key, names[stop], notes) if traced_name == names[stop] else f"watched, it maps to {traced_name!r}"
@@ -54,13 +58,35 @@ def map_and_watch(
             gaps[key] = gap
         if key in wanted:
             traces[key] = notes
-    names += map_keys(mapper, keys[begin:])
+    names += map_keys(mapper, keys[len(names) :])
     for key in traced:
         if key not in traces:  # asked about a key that the checkpoint does not hold
             name, traces[key] = watch.trace(key)
             if gap := find_gap(key, name, traces[key]):
                 gaps[key] = gap
     return dict(zip(keys, names, strict=True)), traces, gaps
+
+
+def _map_in_parallel(mapper: Any, keys: Sequence[str]) -> list[str | None] | None:
+    """`map_keys` by one process a core, or None where that would not pay or the order of the keys matters."""
+    renamings = [rule for field in dataclasses.fields(mapper) for rule in _list_renamings(getattr(mapper, field.name))]
+    workers = min(4, len(os.sched_getaffinity(0)))
+    if len(keys) < _MANY_KEYS or workers < 2 or any(hasattr(rule, "_active") for rule in renamings):
+        return None
+    length = -(-len(keys) // workers)
+    _SHARED.update(mapper=mapper, keys=keys)
+    with multiprocessing.get_context("fork").Pool(workers) as pool:
+        parts = pool.map(_map_part, [(begin, begin + length) for begin in range(0, len(keys), length)])
+    _SHARED.clear()
+    return [name for part in parts for name in part]
+
+
+def _list_renamings(rules: Any) -> list[Any]:
+    return rules if isinstance(rules, list) else []
+
+
+def _map_part(span: tuple[int, int]) -> list[str | None]:
+    return map_keys(_SHARED["mapper"], _SHARED["keys"][span[0] : span[1]])
 
 
 def list_rules(mapper: Any) -> list[Note]:

@@ -1,0 +1,3 @@
+"""The programs of the corpus hang, crash and eat memory: they are run, and never imported."""
+
+collect_ignore_glob = ["programs/*"]

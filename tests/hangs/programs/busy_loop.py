@@ -1,0 +1,4 @@
+"""slow_progress: a loop of Python that never ends."""
+
+while True:
+    pass

@@ -1,0 +1,3 @@
+"""none: it ends with an exit code of its own."""
+
+raise SystemExit(3)

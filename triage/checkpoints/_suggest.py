@@ -1,0 +1,105 @@
+"""From the keys that a model refuses to a patch: the rule that is missing, what it does elsewhere, where it belongs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from triage.checkpoints._compare import ModelDiff, fold_layers
+from triage.checkpoints._impact import SCOPED, Effect, describe_dispute, judge_outcomes, tabulate_impact
+from triage.checkpoints._infer import Inference, infer_rules
+from triage.checkpoints._proposal import Proposal, propose_patch
+from triage.engine.architectures import Placement, Position, Trial, try_positions
+from triage.engine.history import VersionPair
+from triage.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SUGGESTED = "suggested rule"
+_ALL = "all"
+
+
+def infer_model_rules(compared: ModelDiff, tensors: pd.DataFrame) -> Inference:
+    """The rules that a model's mapper lacks, on the names that vLLM's own rules have led to: they go after those.
+
+    ``tensors`` is what `read_checkpoint` says of the same checkpoint.
+    """
+    shapes = dict(zip(tensors["key"], tensors["shape"], strict=True))
+    diff, expected = compared.diff, compared.weights.expected
+    return infer_rules(
+        {name: shapes[key] for key, name in diff.unexpected.items()},
+        {name: expected[name] for name in diff.missing},
+        known=[*diff.matched.values(), *(name for name in diff.ignored.values() if name)],
+    )
+
+
+def tabulate_rules(inference: Inference) -> pd.DataFrame:
+    """The rules for reading: ``rule``, ``fixes`` and ``breaks`` (counts), ``first`` (key and name), ``note``.
+
+    >>> tabulate_rules(infer_rules({"a": (1,)}, {"b": (2,)})).empty
+    True
+    """
+    import pandas as pd
+
+    rows = []
+    for found in inference.rules:
+        keys, names = fold_layers(found.fixes), fold_layers(found.fixes.values())
+        rows.append((str(found.rule), len(found.fixes), len(found.breaks), f"{keys[0]} -> {names[0]}", found.note))
+    return pd.DataFrame(rows, columns=["rule", "fixes", "breaks", "first", "note"])
+
+
+def try_dispute(inference: Inference, *, versions: Sequence[VersionPair], architectures: str = _ALL) -> list[Trial]:
+    """The positions of the upstream dispute, and the suggested rules, under each pair of versions.
+
+    ``architectures`` are model types with spaces between them, or ``all``, which takes a minute or so for each pair.
+    """
+    positions = list_positions(inference)
+    names = None if architectures.strip() == _ALL else architectures.split()
+    return [try_positions(positions, versions=pair, architectures=names) for pair in versions]
+
+
+def list_positions(inference: Inference) -> tuple[Position, ...]:
+    """The positions of the dispute, and the suggested rules where there are any."""
+    rules = tuple(found.rule for found in inference.rules)
+    own = (Position(name=SUGGESTED, rules=rules, placement=Placement.LAST),) if rules else ()
+    return (*describe_dispute(), *own)
+
+
+def propose_fix(inference: Inference, trials: Sequence[Trial], folder: Path) -> Proposal | None:
+    """The patch for the model in a folder, placed by the trials; None where no rule and no renaming mends it.
+
+    The first trial is of the pair that refuses the checkpoint. Scoped renaming is preferred where any trial shows that
+    it fixes this model and breaks none: then no rule is needed at all.
+    """
+    model_type, model_class = read_architecture(folder)
+    if any(_is_fixed_by_scope(trial, model_type) for trial in trials):
+        return propose_patch((), architecture=model_type, model_class=model_class, scoped_renaming_fixes=True)
+    if not inference.rules:
+        return None
+    return propose_patch(
+        [found.rule for found in inference.rules],
+        architecture=model_type,
+        model_class=model_class,
+        impact=tabulate_impact(trials[0], SUGGESTED) if trials else None,
+    )
+
+
+def _is_fixed_by_scope(trial: Trial, architecture: str) -> bool:
+    outcomes = [outcome for outcome in trial.outcomes if outcome.position == SCOPED]
+    own = [outcome for outcome in outcomes if outcome.architecture == architecture]
+    return judge_outcomes(own) is Effect.FIXED and judge_outcomes(outcomes) is not Effect.BROKEN
+
+
+def read_architecture(folder: Path) -> tuple[str, str]:
+    """(model type, class) by the ``config.json`` of a model folder. Raises `CheckpointError` where it names neither."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        return str(config["model_type"]), str(config["architectures"][0])
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise CheckpointError(
+            f"{path} names no model_type and architectures.", hint="Name a folder with a whole config.json."
+        ) from error

@@ -1,0 +1,25 @@
+"""CI logs: from a red log to its failures, their families, and the commands that reproduce them.
+
+A log is read once, a block at a time: see `read_log`. What a line says is data: ``rules.toml`` beside this file.
+"""
+
+from triage.logs._command import CaseLike
+from triage.logs._failure import Failure, LogLine, LogReport
+from triage.logs._read import read_log
+from triage.logs._rules import Rule, Rules, read_rules
+from triage.logs._signature import make_signature, mask_line
+from triage.logs._source import list_logs
+
+__all__ = [
+    "CaseLike",
+    "Failure",
+    "LogLine",
+    "LogReport",
+    "Rule",
+    "Rules",
+    "list_logs",
+    "make_signature",
+    "mask_line",
+    "read_log",
+    "read_rules",
+]

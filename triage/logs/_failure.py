@@ -1,0 +1,105 @@
+"""What is found in a log: failures, each with its root, its evidence and the command that reproduces it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from triage.result import Family
+
+_SHOWN = 400
+_SECRETS = (
+    (
+        re.compile(r"\b(?:hf_[A-Za-z0-9]{16,}|AKIA[0-9A-Z]{12,}|gh[pousr]_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{16,})"),
+        "(not recorded)",
+    ),
+    (
+        re.compile(
+            r"(\b[A-Z0-9_]*(?:TOKEN|SECRET|PASSWORD|API_KEY|ACCESS_KEY)[A-Z0-9_]*['\"]?\s*[:=]\s*['\"]?"
+            r"|(?i:\b(?:password|api[_-]?key)['\"]?\s*[:=]\s*['\"]?|\bbearer ))[^\s'\",}&]{6,}"
+        ),
+        r"\1(not recorded)",
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogLine:
+    """A line of the log: ``n`` counts from 1, ``text`` is cleaned, shortened, and without secrets."""
+
+    n: int
+    text: str
+
+    @classmethod
+    def make(cls, n: int, text: str) -> LogLine:
+        """The line as it may be shown.
+
+        >>> LogLine.make(3, "HF_TOKEN=hf_abcdefghijklmnopqrst").text
+        'HF_TOKEN=(not recorded)'
+        """
+        for pattern, instead in _SECRETS:
+            text = pattern.sub(instead, text)
+        return cls(n=n, text=text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """One failure of a test, or of a job where no test failed (``test`` is None).
+
+    ``root`` is the line that names the cause, ``consequences`` what followed from it, ``also`` the tests that failed
+    for the same root. ``infra``: the node or a service, not the code. ``signature`` is the same in every run,
+    ``masked`` is what it names. ``rule`` is the rule that named the family, "" where none did. ``note`` says how the
+    job ended where no test failed.
+    """
+
+    test: str | None
+    job: str | None
+    family: Family
+    infra: bool
+    root: LogLine
+    signature: str
+    masked: str
+    rule: str = ""
+    note: str = ""
+    evidence: tuple[LogLine, ...] = ()
+    consequences: tuple[LogLine, ...] = ()
+    also: tuple[str, ...] = ()
+    captures: Mapping[str, str] = field(default_factory=dict)
+    log: str = ""
+    case: str | None = None
+    command: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The contract of ``triage log --json``."""
+        return {
+            "test": self.test,
+            "job": self.job,
+            "family": self.family.value,
+            "signature": self.signature,
+            "infra": self.infra,
+            "lines": [{"n": line.n, "text": line.text} for line in self.evidence],
+            "case": self.case,
+            "command": self.command,
+            "log": self.log,
+            "root": {"n": self.root.n, "text": self.root.text},
+            "consequences": [{"n": line.n, "text": line.text} for line in self.consequences],
+            "also": list(self.also),
+            "captures": dict(self.captures),
+            "rule": self.rule or None,
+            "note": self.note,
+            "masked": self.masked,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogReport:
+    """The failures of one log, and what was read: bytes and lines after unpacking, seconds of wall time."""
+
+    log: str
+    failures: tuple[Failure, ...]
+    bytes: int
+    lines: int
+    seconds: float
+    notes: tuple[str, ...] = ()
