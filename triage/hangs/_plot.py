@@ -33,14 +33,14 @@ def plot_timeline(record: HangRecord, *, name: str = "the command") -> Figure:
     axes = figure.subplots(nrows=len(heights), sharex=True, height_ratios=heights)
     end_s = max(record.duration_s, ticks[-1].at_s if ticks else 0.0, 1e-3)
     _draw_phases(axes[0], record, end_s)
-    for axis, (name, values) in zip(axes[1:], panels, strict=True):
+    for axis, (label, values) in zip(axes[1:], panels, strict=True):
         known = [(tick.at_s, value) for tick, value in zip(ticks, values, strict=True) if value is not None]
         axis.fill_between(
             [x for x, _ in known], [y for _, y in known], color=_LINE, alpha=0.35, step="pre", linewidth=0
         )
         axis.step([x for x, _ in known], [y for _, y in known], color=_LINE, linewidth=1.2, where="pre")
         axis.set_ylim(bottom=0, top=None if any(y for _, y in known) else 1)
-        axis.set_ylabel(name, rotation=0, ha="right", va="center")
+        axis.set_ylabel(label, rotation=0, ha="right", va="center")
         axis.yaxis.set_major_locator(MaxNLocator(nbins=3, min_n_ticks=2))
         axis.spines[["top", "right"]].set_visible(False)
     for axis in axes[1:]:
