@@ -143,7 +143,7 @@ class Watch:
     def _make_environment(self, env: Mapping[str, str] | None) -> Mapping[str, str] | None:
         from triage.hangs._faulthandler import prepare_stacks
 
-        extra = prepare_stacks(self._folder / _STACKS_FOLDER)
+        extra = prepare_stacks(self._folder / _STACKS_FOLDER, env=env)
         return {**(os.environ if env is None else env), **extra} if extra else env
 
     def _begin_baseline(self) -> None:
