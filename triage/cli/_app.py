@@ -18,6 +18,7 @@ from triage.cli._matrix import matrix
 from triage.cli._plan import plan
 from triage.cli._run import run
 from triage.cli._tokens import tokens
+from triage.cli._verify import verify
 from triage.cli._watch import watch
 from triage.errors import TriageError
 from triage.result import Verdict
@@ -44,7 +45,7 @@ def triage(
         raise typer.Exit
 
 
-for command in (log, cases, run, tokens, keys, matrix, plan, watch, doctor):
+for command in (log, cases, run, tokens, keys, matrix, plan, watch, verify, doctor):
     app.command()(command)
 
 

@@ -6,25 +6,18 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from triage.cli._console import AsJson, Catalogue, open_console, quote, read_catalogue
+from triage.cli._slurm import Place
 from triage.errors import InputError
 from triage.result import Result, Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-
-class Place(StrEnum):
-    """Where `triage run` runs a notebook."""
-
-    LOCAL = "local"
-    SLURM = "slurm"
 
 
 def run(
