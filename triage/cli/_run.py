@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -12,12 +13,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from triage.cli._console import AsJson, Catalogue, open_console, quote, read_catalogue
-from triage.cli._slurm import Place
-from triage.errors import InputError
+from triage.cli._slurm import PANEL, Exclude, Gpus, Nodes, Parallel, Partition, Place, read_slurm
 from triage.result import Result, Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from triage.fleet import SlurmOptions
+    from triage.report import Plan
 
 
 def run(
@@ -37,6 +40,14 @@ def run(
     timeout_s: Annotated[
         float, typer.Option("--timeout-s", metavar="S", min=1, help="The time limit of one notebook, in seconds.")
     ] = 1800,
+    partition: Partition = None,
+    nodes: Nodes = None,
+    exclude: Exclude = None,
+    gpus: Gpus = None,
+    parallel: Parallel = 8,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run on Slurm whose driver has ended.", rich_help_panel=PANEL)
+    ] = False,
     catalogue: Catalogue = None,
     as_json: AsJson = False,
 ) -> None:
@@ -46,28 +57,58 @@ def run(
     is conclusive (or the expected one), 1 if --expect is not met, 2 for bad input, 3 for INFRA or INCONCLUSIVE, and
     4 if a notebook did not finish.
     """
-    if on is Place.SLURM:
-        raise InputError("Running on Slurm is not built yet.", hint="Leave --on out, or say --on local.")
-    from triage.report import plan_cases, reproduce_cases
+    from triage.report import plan_cases
 
     plans = plan_cases(read_catalogue(catalogue), ids=ids or (), texts=parameters or (), folder=catalogue)
     console = open_console(stderr=True)
-    with _stop_on_signals() as stop:
-        results = reproduce_cases(
-            plans,
-            out,
-            jobs=jobs,
-            timeout_s=timeout_s,
-            stop=stop,
-            on_begin=lambda case: console.print(f"[dim]running[/] {case.id}"),
-            on_end=lambda result: console.print(f"[dim]ended  [/] {result.case}: {result.verdict}"),
-        )
+    slurm = read_slurm(
+        on, partition=partition, nodes=nodes, exclude=exclude, gpus=gpus, parallel=parallel, time_limit_s=math.inf
+    )
+    if slurm is None:
+        results = _run_here(plans, out, console, jobs=jobs, timeout_s=timeout_s)
+    else:
+        results = _run_on_slurm(plans, out, console, options=slurm, timeout_s=timeout_s, resume=resume)
     _print_table(console, results, out)
     if as_json:
         typer.echo((out / "index.json").read_text(encoding="utf-8").rstrip())
     else:
         typer.echo(out / "index.html")
     raise typer.Exit(choose_exit_code(results, expect=expect))
+
+
+def _run_here(plans: Sequence[Plan], out: Path, console: Console, *, jobs: int, timeout_s: float) -> tuple[Result, ...]:
+    from triage.report import reproduce_cases
+
+    with _stop_on_signals() as stop:
+        return reproduce_cases(
+            plans,
+            out,
+            jobs=jobs,
+            timeout_s=timeout_s,
+            stop=stop,
+            on_begin=lambda case: console.print(f"[dim]running[/] {case.id}"),
+            on_end=lambda result: _tell_end(console, result),
+        )
+
+
+def _run_on_slurm(
+    plans: Sequence[Plan], out: Path, console: Console, *, options: SlurmOptions, timeout_s: float, resume: bool
+) -> tuple[Result, ...]:
+    from triage.report import reproduce_on_slurm
+
+    console.print(f"[dim]on Slurm[/] {', '.join(plan.case.id for plan in plans)}")
+    return reproduce_on_slurm(
+        plans,
+        out,
+        options=options,
+        timeout_s=timeout_s,
+        resume=resume,
+        on_end=lambda result: _tell_end(console, result),
+    )
+
+
+def _tell_end(console: Console, result: Result) -> None:
+    console.print(f"[dim]ended  [/] {result.case}: {result.verdict}")
 
 
 def choose_exit_code(results: Sequence[Result], *, expect: Verdict | None = None) -> int:

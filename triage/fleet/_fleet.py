@@ -73,7 +73,8 @@ class Fleet:
 
         ``function`` runs on the node. ``on_change`` is called whenever a task has ended, ``on_lost`` with a lost one
         and the node that it was on ("" where it had none). A job of an earlier driver that still runs is waited for.
-        Raises `SlurmError` where Slurm refuses the jobs, and `CancelledError` after a signal to stop.
+        Raises `SlurmError` where Slurm refuses the jobs or can never start them, and `CancelledError` after a signal to
+        stop. Whatever is raised, the jobs are cancelled first.
         """
         with _catch_signals() as stop:
             open_tasks = {task.name: task for task in tasks if not is_done(task)}
@@ -143,6 +144,11 @@ class Fleet:
             known = self._read_patiently([self._jobs[name] for name in open_tasks])
             if known is None:
                 continue
+            if hopeless := next((job for job in known.values() if job.is_hopeless), None):
+                raise SlurmError(
+                    f"Slurm will never start the jobs: {hopeless.reason}.",
+                    hint="Ask for another --partition, other --nodes or fewer --gpus.",
+                )
             nodes |= {i: job.node for i, job in known.items() if job.node}
             ended = [task for task in open_tasks.values() if is_done(task)]
             for name, task in list(open_tasks.items()):

@@ -6,6 +6,7 @@ Accounting (`sacct`) is not needed: `squeue` still knows a job for minutes after
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import socket
 import subprocess
@@ -34,6 +35,18 @@ class SlurmError(MachineError):
     """Slurm does not answer, or refuses a job."""
 
 
+# Why a job waits that will never begin as it was asked for.
+_HOPELESS = {
+    "AccountNotAllowed",
+    "BadConstraints",
+    "PartitionNodeLimit",
+    "PartitionTimeLimit",
+    "QOSNotAllowed",
+    "InvalidAccount",
+    "InvalidQOS",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """What Slurm says of a job: its state in Slurm's words, the node that it is or was on ("" before it began)."""
@@ -51,6 +64,15 @@ class Job:
         False
         """
         return self.state in _ACTIVE
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether it waits for what will not come.
+
+        >>> Job(id="1", state="PENDING", node="", reason="PartitionTimeLimit").is_hopeless
+        True
+        """
+        return self.state == "PENDING" and self.reason in _HOPELESS
 
 
 def name_node(host: str | None = None) -> str:
@@ -102,6 +124,21 @@ def list_nodes(partition: str) -> list[str]:
 def has_gpus(partition: str) -> bool:
     """Whether Slurm counts GPUs on the nodes of a partition."""
     return any("gpu" in row for row in ask_slurm("sinfo", "-h", "-p", partition, "-o", "%G").splitlines())
+
+
+def read_time_limit(partition: str) -> float | None:
+    """The longest that a job may take on a partition, in seconds; None where there is no limit.
+
+    Slurm writes it as ``days-hours:minutes:seconds``.
+    """
+    text = next(iter(ask_slurm("sinfo", "-h", "-p", partition, "-o", "%l").split()), "infinite")
+    if not re.fullmatch(r"(\d+-)?[\d:]+", text):
+        return None
+    days, _, clock = text.rpartition("-")
+    seconds = 0
+    for part in clock.split(":"):
+        seconds = 60 * seconds + int(part)
+    return 86400.0 * int(days or 0) + seconds
 
 
 def read_jobs(ids: Iterable[str]) -> dict[str, Job]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from triage.report._audit import Audit, Cell, CellState, audit_notebook
     from triage.report._campaign import Plan, plan_cases, reproduce_cases, select_cases
     from triage.report._execute import Run, execute_notebook
+    from triage.report._fleet import reproduce_on_slurm
     from triage.report._hang import judge_record, write_hang_report
     from triage.report._index import write_index
     from triage.report._notebook import conclude, open_report, show_figure, show_table
@@ -44,6 +45,7 @@ _HOME = {
     "render_report": "_render",
     "reproduce_case": "_reproduce",
     "reproduce_cases": "_campaign",
+    "reproduce_on_slurm": "_fleet",
     "select_cases": "_campaign",
     "show_figure": "_notebook",
     "show_table": "_notebook",
@@ -70,6 +72,7 @@ __all__ = [
     "render_report",
     "reproduce_case",
     "reproduce_cases",
+    "reproduce_on_slurm",
     "select_cases",
     "show_figure",
     "show_table",

@@ -85,7 +85,8 @@ def select_cases(cases: Sequence[Case], ids: Sequence[str]) -> tuple[Case, ...]:
     return tuple(known[i] for i in dict.fromkeys(ids)) if ids else tuple(cases)
 
 
-def _open(plan: Plan, out: Path, now: datetime) -> Result:
+def open_plan(plan: Plan, out: Path, now: datetime) -> Result:
+    """What is said of a case until it has ended: INCOMPLETE, and how to run it again."""
     again = name_command(plan.case, parameters=plan.parameters, out=out, catalogue=plan.catalogue)
     return open_result(plan.case, parameters=plan.parameters, started=now, again=again)
 
@@ -110,7 +111,7 @@ def reproduce_cases(
     make_folder(out)
     stop = stop or threading.Event()
     now = datetime.now(UTC)
-    results = {p.case.id: _open(p, out, now) for p in plans}
+    results = {p.case.id: open_plan(p, out, now) for p in plans}
     write_index(list(results.values()), out)
 
     def reproduce(plan: Plan) -> Result:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from triage.hangs import Ending, HangRecord
-from triage.logs import make_signature, mask_line, read_log
+from triage.logs import Failure, make_signature, mask_line, read_log
 from triage.redaction import redact_text
 from triage.result import Family
 from triage.verify._attempt import End, Seen
@@ -18,7 +18,7 @@ CANNOT_TELL = 125  # as for `git bisect run`
 # The last line of a pytest session, with or without its frame (-q).
 _SUMMARY = re.compile(rb"^=*\s*((?:\d+ \w+, )*\d+ \w+|no tests ran) in [\d.:]+s\b.*$", re.MULTILINE)
 _RAN = re.compile(rb"\d+ (?:passed|failed|errors?|xfailed|xpassed|rerun)\b")
-_SET = re.compile(r"\{[^{}]{40,}\}")  # a set is printed in another order each time
+_SET = re.compile(r"\{[^{}]{40,}(?:\}|$)")  # Python prints a set of words in another order each time
 _EMPTY = re.compile(rb"\bno tests ran\b|\bcollected 0 items\b|\b\d+ deselected\b|\b\d+ skipped\b")
 
 
@@ -61,16 +61,22 @@ def is_skipped(tail: bytes, returncode: int) -> bool:
 
 def read_failures(log: Path, returncode: int) -> tuple[Seen, ...]:
     """The failures of a failed run, each signature once."""
-    found = [
-        Seen(signature=f.signature, family=f.family, infra=f.infra, line=redact_text(f.masked))
-        for f in read_log(str(log)).failures
-    ]
+    found = [_make_seen(failure) for failure in read_log(str(log)).failures]
     if not found:
         lines = [line for line in _read_tail(log).decode(errors="replace").splitlines() if line.strip()]
         masked = mask_line(_SET.sub("{…}", redact_text(lines[-1]))) if lines else f"exit {returncode}"
         signature = make_signature(Family.UNKNOWN.value, f"exit {returncode}", masked)
         found = [Seen(signature=signature, family=Family.UNKNOWN, infra=False, line=masked)]
     return tuple({one.signature: one for one in found}.values())
+
+
+def _make_seen(failure: Failure) -> Seen:
+    """The failure, with a signature that the order of a printed set has no part in."""
+    masked = _SET.sub("{…}", failure.masked)
+    signature = failure.signature
+    if masked != failure.masked:
+        signature = make_signature(failure.family.value, failure.rule, masked)
+    return Seen(signature=signature, family=failure.family, infra=failure.infra, line=redact_text(masked))
 
 
 def _read_tail(log: Path) -> bytes:

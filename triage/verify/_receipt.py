@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
+from triage.fleet import name_node
 from triage.redaction import redact_text
 from triage.result import Family
 from triage.verify._attempt import Attempt
@@ -37,7 +38,7 @@ def build_receipt(campaign: Campaign, attempts: Sequence[Attempt], *, ended: str
         "seed": campaign.seed,
         "limits": asdict(campaign.limits),
         "arms": dict(campaign.setup.description),
-        "place": dict(campaign.place),
+        "place": _describe_place(campaign.place),
         "environment": capture_environment(),
         "started": campaign.started,
         "ended": ended,
@@ -45,6 +46,14 @@ def build_receipt(campaign: Campaign, attempts: Sequence[Attempt], *, ended: str
     }
     receipt["attempts"] = receipt.pop("attempts")  # the longest part comes last
     return add_checksums(json.loads(redact_text(json.dumps(receipt))))
+
+
+def _describe_place(place: Mapping[str, Any]) -> dict[str, Any]:
+    """Where the runs were made, nodes by their aliases."""
+    return {
+        name: [name_node(node) for node in value] if name in {"nodes", "exclude"} else value
+        for name, value in place.items()
+    }
 
 
 def build_figures(
