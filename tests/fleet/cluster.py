@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo")
 _CONF = """
 ClusterName=triage
@@ -122,6 +124,20 @@ class Cluster:
     def kill_node(self, node: str) -> None:
         """Kills a node's daemon and all that it runs, as if the node had lost its power."""
         self._kill_tree(self._running.pop(node))
+        for process in self._list_jobs_processes(node):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def _list_jobs_processes(self, node: str) -> list[psutil.Process]:
+        """What this cluster's jobs run on a node, and the daemon of Slurm over each."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                env = process.environ()
+                if env.get("SLURMD_NODENAME") == node and env.get("SLURM_CONF") == self.environment["SLURM_CONF"]:
+                    parents = [p for p in process.parents() if p.name() == "slurmstepd"]
+                    found += [*parents, process]
+        return found
 
     def ask(self, *words: str) -> str:
         """What one of Slurm's commands prints."""
@@ -159,8 +175,6 @@ class Cluster:
 
     @staticmethod
     def _kill_tree(process: subprocess.Popen[bytes]) -> None:
-        import psutil
-
         with suppress(psutil.NoSuchProcess):
             below = psutil.Process(process.pid).children(recursive=True)
             process.kill()

@@ -7,7 +7,7 @@
 
 from triage.fleet._fleet import CancelledError, Fleet, Task
 from triage.fleet._options import SlurmOptions, check_options
-from triage.fleet._slurm import Job, SlurmError, name_node
+from triage.fleet._slurm import Job, SlurmError, is_job_ending, name_node
 
 __all__ = [
     "CancelledError",
@@ -17,5 +17,6 @@ __all__ = [
     "SlurmOptions",
     "Task",
     "check_options",
+    "is_job_ending",
     "name_node",
 ]

@@ -158,6 +158,19 @@ def read_jobs(ids: Iterable[str]) -> dict[str, Job]:
     return {i: found[i] for i in wanted if i in found}
 
 
+def is_job_ending() -> bool:
+    """Whether Slurm is ending the job that this process belongs to; also where Slurm does not say that it runs."""
+    array, task = environ.get("SLURM_ARRAY_JOB_ID"), environ.get("SLURM_ARRAY_TASK_ID")
+    name = f"{array}_{task}" if array and task else environ.get("SLURM_JOB_ID", "")
+    if not name:
+        return False
+    try:
+        job = read_jobs([name]).get(name)
+    except SlurmError:
+        return True
+    return job is None or job.state != "RUNNING"
+
+
 def cancel_jobs(ids: Sequence[str]) -> None:
     """Ends jobs, queued or running; those that have ended already are no error."""
     if ids:

@@ -11,7 +11,7 @@ from typing import Any
 
 from triage.cases import Case
 from triage.files import make_folder, write_atomic
-from triage.fleet import Fleet, SlurmOptions, Task
+from triage.fleet import Fleet, SlurmOptions, Task, is_job_ending
 from triage.report._campaign import Plan, open_plan
 from triage.report._index import write_index
 from triage.report._reproduce import RESULT, reproduce_case
@@ -113,4 +113,5 @@ def reproduce_task(argument: Mapping[str, Any]) -> None:
         catalogue=None if catalogue is None else Path(catalogue),
         timeout_s=argument["timeout_s"],
     )
-    write_atomic(Path(argument["done"]), result.to_json())
+    if not is_job_ending():  # else the run broke off because Slurm ended its kernel: it was lost
+        write_atomic(Path(argument["done"]), result.to_json())

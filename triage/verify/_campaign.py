@@ -113,16 +113,15 @@ class LocalRunner:
         """Each in turn. Raises `StoppedError` where a signal asks for the end."""
         campaign = read_campaign(self._out)
         for slot in slots:
-            run_slot(campaign, slot, self._out / ATTEMPTS, results)
+            results.write(slot, *run_slot(campaign, slot, self._out))
             on_result()
 
 
-def run_slot(campaign: Campaign, slot: Slot, out: Path, results: Results) -> None:
-    """Makes one run and writes its result."""
+def run_slot(campaign: Campaign, slot: Slot, out: Path) -> tuple[Attempt, list[Path] | None]:
+    """Makes one run of a campaign in its folder: the attempt, and the changed files that it opened."""
     arm = campaign.setup.arms[ArmName(slot.arm)]
     changed = campaign.setup.changed.get(arm.name, ())
-    attempt, opened = run_attempt(arm, slot, out=out, limits=campaign.limits, changed=changed)
-    results.write(slot, attempt, opened)
+    return run_attempt(arm, slot, out=out / ATTEMPTS, limits=campaign.limits, changed=changed)
 
 
 def run_campaign(

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from triage.errors import InputError
-from triage.fleet import Fleet, SlurmOptions, Task, name_node
+from triage.fleet import Fleet, SlurmOptions, Task, is_job_ending, name_node
 from triage.verify._attempt import ArmName
-from triage.verify._campaign import ATTEMPTS, read_campaign, run_slot
+from triage.verify._campaign import read_campaign, run_slot
 from triage.verify._results import Results
 from triage.verify._run import Slot
 
 _JOBS = "jobs"
+_KILLED = {-signal.SIGTERM, -signal.SIGKILL}
 _SPARE_S = 120.0  # for a node that is slow to begin, beside the limits of the runs
 
 
@@ -62,9 +64,13 @@ def run_slots(argument: Mapping[str, Any]) -> None:
     for slot in read_slots(argument):
         if not results.has(slot):
             try:
-                run_slot(campaign, slot, out / ATTEMPTS, results)
+                attempt, opened = run_slot(campaign, slot, out)
             except InputError as error:  # for the driver to tell: the job's own words are read by nobody
                 results.refuse(slot, error)
+                continue
+            if attempt.returncode in _KILLED and is_job_ending():
+                return  # Slurm signals every process of a job: the run did not die by itself, it was lost
+            results.write(slot, attempt, opened)
 
 
 def limit_job(timeout_s: float | None) -> float:
