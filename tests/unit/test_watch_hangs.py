@@ -198,7 +198,7 @@ def test_a_killed_watch_leaves_no_process_and_a_record_that_can_be_read(tmp_path
 
 def test_a_killed_guard_is_infrastructure_and_no_result(tmp_path):
     with subprocess.Popen(watching(tmp_path, "sleep", "300"), stderr=subprocess.PIPE) as process:
-        assert wait_until((tmp_path / "hang.json").exists)
+        assert wait_until(lambda: len(psutil.Process(process.pid).children(recursive=True)) == 2)
         [guard] = psutil.Process(process.pid).children()
         guard.kill()
         assert process.wait(60) == 3
