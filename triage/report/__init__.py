@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from triage.report._execute import Run, execute_notebook
     from triage.report._hang import judge_record, write_hang_report
     from triage.report._index import write_index
+    from triage.report._lab import plan_lab, prepare_notebooks
     from triage.report._notebook import conclude, open_report, show_figure, show_table
     from triage.report._parameters import Parameter, check_parameters, read_parameters
     from triage.report._render import render_report
@@ -40,6 +41,8 @@ _HOME = {
     "judge_record": "_hang",
     "open_report": "_notebook",
     "plan_cases": "_campaign",
+    "plan_lab": "_lab",
+    "prepare_notebooks": "_lab",
     "read_parameters": "_parameters",
     "render_report": "_render",
     "reproduce_case": "_reproduce",
@@ -66,6 +69,8 @@ __all__ = [
     "judge_record",
     "open_report",
     "plan_cases",
+    "plan_lab",
+    "prepare_notebooks",
     "read_parameters",
     "render_report",
     "reproduce_case",
