@@ -22,11 +22,16 @@
     history.replaceState(null, "", `#${new URLSearchParams(chosen)}`);
   };
 
+  const compare = (a, b) => {
+    const difference = Number(a) - Number(b);
+    return Number.isNaN(difference) ? order.compare(a, b) : difference;
+  };
+
   const sort = (header, key) => {
     const falling = header.getAttribute("aria-sort") === "ascending";
     for (const other of header.parentNode.cells) other.removeAttribute("aria-sort");
     header.setAttribute("aria-sort", falling ? "descending" : "ascending");
-    rows.sort((a, b) => order.compare(a.dataset[key], b.dataset[key]) * (falling ? -1 : 1));
+    rows.sort((a, b) => compare(a.dataset[key], b.dataset[key]) * (falling ? -1 : 1));
     body.append(...rows);
   };
 
