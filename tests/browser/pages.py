@@ -44,7 +44,7 @@ _PICTURE = (
 )
 _CONCLUDE = """
 from triage.result import Arm, Evidence, Result
-arms = (Arm(name="vLLM 0.21", verdict="REPRODUCED", cause="37 keys"), Arm(name="0.32", verdict="FLAKY", cause="3 of 20"))
+arms = (Arm(name="vLLM 0.21", verdict="REPRODUCED", cause="37 keys"), Arm(name="0.32", verdict="FLAKY", cause="3/20"))
 seen = (Evidence(statement="keys that reach no parameter", observed="37", expected="0"),)
 conclude(Result(case="any", family="checkpoint_keys", verdict="MECHANISM", cause="The rule `^a` comes `first`.",
     next_command="triage keys tiny:gemma3-legacy", needs_gpu="the hang itself", arms=arms, evidence=seen,

@@ -6,6 +6,7 @@ scripts from CDNs unless told otherwise. What a page needs of it is mistune, pyg
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -68,6 +69,21 @@ def render_report(
     return render_body(body, result=result, case=case, parameters=_plan_rows(result, parameters), log=log)
 
 
+def render_opening(result: Result, *, case: Case, parameters: Sequence[Parameter]) -> str:
+    """The page of a run that has not come to its end: what it will ask, and nothing of an answer.
+
+    It is written before the notebook starts, so it needs none of what makes a notebook into a page.
+    """
+    body = Body(title=case.title, lead=Markup(), blocks=())
+    rows = _plan_rows(result, parameters)
+    return render_body(body, result=result, case=case, parameters=rows, beside=("result.json",))
+
+
+def name_result(result: Result) -> str:
+    """What a page says of the result that it shows, so that the two can be told to belong together."""
+    return hashlib.sha256(result.to_json().encode()).hexdigest()
+
+
 def render_body(
     body: Body,
     *,
@@ -90,6 +106,7 @@ def render_body(
             parameters=parameters,
             findings=fold_text(json.dumps(result.findings, indent=2, ensure_ascii=False)) if result.findings else None,
             log=fold_text(log) if log.strip() else None,
+            digest=name_result(result),
             beside=beside,
             index=index,
         )
