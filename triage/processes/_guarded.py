@@ -160,7 +160,8 @@ def start_guarded(
     ``grace_s`` is how long the tree may take after TERM before it is killed. ``hold`` are descriptors (of a locked
     file) that stay open until the whole tree has ended, also where this process is killed; the command does not see
     them. A command that does not exist ends with 127 and one that may not be run with 126, as in a shell. Linux only:
-    it rests on PR_SET_CHILD_SUBREAPER. Raises `ValueError` for an empty command and `OSError` where ``cwd`` does not exist.
+    it rests on PR_SET_CHILD_SUBREAPER. Raises `ValueError` for an empty command and `OSError` where ``cwd`` does not
+    exist.
 
     >>> command = start_guarded(["sleep", "60"])
     >>> command.end().returncode

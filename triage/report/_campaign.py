@@ -150,9 +150,7 @@ def _run_plan(
     plan: Plan, *, out: Path, pool: GpuPool, timeout_s: float | None, stop: threading.Event, observer: Observer
 ) -> Result:
     """One case, once there is a GPU for it."""
-    if pool.is_busy():
-        observer.waits(plan.case)
-    with pool.lend(stop) as device:
+    with pool.lend(stop, on_wait=partial(observer.waits, plan.case)) as device:
         if device is not None:
             observer.begins(plan.case)
         return reproduce_case(

@@ -6,7 +6,7 @@ import fcntl
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,8 +92,8 @@ class GpuPool:
         self._locks = locks or Path(os.environ.get(LOCKS_VARIABLE) or _LOCKS)
 
     @contextmanager
-    def lend(self, stop: threading.Event) -> Iterator[Device | None]:
-        """Waits for a free GPU; None where ``stop`` is set first.
+    def lend(self, stop: threading.Event, *, on_wait: Callable[[], None] = lambda: None) -> Iterator[Device | None]:
+        """Waits for a free GPU, which ``on_wait`` hears; None where there is none before ``stop`` is set.
 
         A lock is a ``flock``, which ends with the last process that holds it. Raises `StorageError` where the folder
         of the locks cannot be written.
@@ -102,6 +102,8 @@ class GpuPool:
             yield NO_DEVICE
             return
         taken = self._take()
+        if taken is None:
+            on_wait()
         while taken is None and not stop.wait(_LOOK_EVERY_S):
             taken = self._take()
         if taken is None:
@@ -112,15 +114,6 @@ class GpuPool:
             yield Device(env=dict.fromkeys(_CHOOSERS, gpu.index), hold=(descriptor,))
         finally:
             os.close(descriptor)
-
-    def is_busy(self) -> bool:
-        """Whether a job would have to wait now."""
-        if not self.gpus:
-            return False
-        taken = self._take()
-        if taken is not None:
-            os.close(taken[1])
-        return taken is None
 
     def _take(self) -> tuple[Gpu, int] | None:
         for gpu in self.gpus:

@@ -31,7 +31,7 @@ def find_result(opened: Result, folder: Path, *, case: Case, notebook: Path) -> 
     except (InputError, OSError, ValueError, KeyError, TypeError):  # none, or not whole: to be run
         return None
     same_versions = opened.versions.items() <= kept.versions.items()
-    asks_the_same = (kept.case, kept.family, kept.parameters) == (opened.case, opened.family, opened.parameters)
+    asks_the_same = (kept.case, kept.parameters) == (opened.case, opened.parameters)
     if not (kept.verdict.conclusive and asks_the_same and same_versions and same_text):
         return None
     if not _shows(folder / REPORT, kept):
