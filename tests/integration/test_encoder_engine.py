@@ -72,7 +72,7 @@ def test_an_explicit_zero_makes_it_the_image(plans: dict[str, EncoderPlan]) -> N
 def test_the_batch_of_the_follow_up_case_is_the_one_of_its_log() -> None:
     """vLLM #44952: 64 image items of the maximum feature size, with max_num_seqs=256 on an MI300."""
     case = read_case("gemma3-transformers-warmup")
-    common = ("--model-impl", case.parameters["model_impl"])
+    common = ("--model-impl", case.parameters["model_impl"], *case.parameters["engine_args"])
     settings = {
         name: Setting(
             name=name, limits=case.parameters[f"{name}_limits"], own=case.parameters[f"{name}_args"], common=common
