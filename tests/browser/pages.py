@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.notebooks.shelf import Shelf, code, parameters, prose
 from triage.cases import Case
-from triage.report import Plan, render_report, reproduce_cases, write_hang_report, write_index
+from triage.report import Plan, index_folder, render_report, reproduce_cases, write_hang_report, write_index
 from triage.report._parameters import parse_parameters
 from triage.result import Arm, Evidence, Family, Result, Verdict
 
@@ -94,8 +94,13 @@ class Pages:
 
     @cached_property
     def hostile_index(self) -> Path:
-        """An index in which everything is hostile."""
-        return _write_indexes(self.folder / "hostile-index", [make_hostile_result(text) for text in PLANTED])
+        """An index in which everything is hostile, the names of the folders too."""
+        for text in PLANTED:
+            folder = self.folder / "hostile-index" / text.replace("/", "-")
+            folder.mkdir(parents=True)
+            (folder / "result.json").write_text(make_hostile_result(text).to_json(), encoding="utf-8")
+        index_folder(self.folder / "hostile-index")
+        return self.folder / "hostile-index" / "index.html"
 
     @cached_property
     def many(self) -> Path:

@@ -62,22 +62,27 @@ def test_a_second_run_keeps_what_stands_and_runs_the_rest(shelf, tmp_path):
     out = tmp_path / "out"
     shelf.add("answered", parameters("repeat: int = 1"))
     shelf.add("changed", parameters("repeat: int = 1"))
+    shelf.add("of-other-versions", parameters("repeat: int = 1"))
     shelf.add("failing", parameters("repeat: int = 1"), code(f"from pathlib import Path\nPath('{out}/mended').stat()"))
     assert run(shelf, out, "-j", 2).returncode == 4
     before = read_stamps(out)
     (out / "mended").write_text("")
+    other = out / "of-other-versions" / "result.json"
+    other.write_text(other.read_text().replace('"triage": "', '"triage": "0.0.'))
     (out / "answered" / "report.html").write_text("of a run that was killed between its result and its page")
     shelf.add("changed", parameters("repeat: int = 1"), code("'a new cell'"))
     ended = run(shelf, out, "--resume")
     assert ended.returncode == 0, ended.stderr
     after = read_stamps(out)
     assert {case for case in after if after[case] == before[case]} == {"answered"}
+    assert "0.0." not in other.read_text().partition('"triage"')[2][:12]
     assert read_page(out, "answered").find(class_="word").text.startswith("REPRODUCED")
     rows = read_index(out)
     assert {case: row["previous_verdict"] for case, row in rows.items()} == {
         "answered": "REPRODUCED",
         "changed": "REPRODUCED",
         "failing": "INCOMPLETE",
+        "of-other-versions": "REPRODUCED",
     }
     assert run(shelf, out, "--resume", "-p", "repeat=2", "answered").returncode == 0
     assert read_stamps(out)["answered"] > after["answered"]

@@ -119,6 +119,8 @@ def reproduce_cases(
         open_case(plan.case, out, notebook=plan.notebook, parameters=plan.parameters, catalogue=plan.catalogue)
     for result in kept.values():
         observer.ends(result)
+    if jobs > 1:
+        waiting.sort(key=lambda plan: -_guess_length(index.earlier.get(plan.case.id)))
     pool = GpuPool(gpus)
     run = partial(_run_plan, out=out, pool=pool, timeout_s=timeout_s, stop=stop, observer=observer)
 
@@ -164,6 +166,13 @@ def _run_plan(
             device=device or NO_DEVICE,  # none was free until the run was stopped
             on_cell=partial(observer.proceeds, plan.case),
         )
+
+
+def _guess_length(earlier: Result | None) -> float:
+    """How long a case will take, as it took before: the longest goes first, or it runs alone at the end."""
+    if earlier is None or earlier.duration_s is None or not earlier.verdict.conclusive:
+        return float("inf")
+    return earlier.duration_s
 
 
 def _find_results(plans: Sequence[Plan], opened: Mapping[str, Result], out: Path) -> dict[str, Result]:
