@@ -18,6 +18,7 @@ from triage.report._markup import (
     highlight_python,
     is_speaking,
     make_anchor,
+    measure_text,
     render_markdown,
     sanitise_html,
     shorten_line,
@@ -26,8 +27,8 @@ from triage.report._notebook import BANNER_MIME, ERROR_MIME, RESULT_MIME
 
 _OWN_SECTIONS = {"parameters", "injected-parameters"}  # the page shows them as a table
 _IMAGES = ("image/svg+xml", "image/png", "image/jpeg", "image/webp", "image/gif")
-_PAGE_CHARS = 1_500_000  # what all outputs together may add to a page, which is to stay below 2 MB
-_OUTPUT_CHARS = 500_000  # and one of them
+_PAGE_BYTES = 1_200_000  # what all outputs together may add to a page, which is to stay below 2 MB
+_OUTPUT_BYTES = 500_000  # and one of them
 _OWN_ANCHORS = ("the-evidence", "the-parameters", "the-environment", "the-log")
 _HEADING = re.compile(r"^(#{1,3})\s+(.+?)\s*#*\s*$", re.MULTILINE)
 
@@ -73,7 +74,7 @@ class _Reader:
     number: int = 0
     headings: list[tuple[int, str, str]] = field(default_factory=list)
     anchors: set[str] = field(default_factory=lambda: set(_OWN_ANCHORS))
-    chars: int = 0
+    size_bytes: int = 0
 
     def read(self, cells: list[Any]) -> Iterator[Block]:
         for cell in cells:
@@ -123,14 +124,13 @@ class _Reader:
     def _charge(self, output: Output) -> Output:
         """The output, or a line in its place where it, or all of them together, would make the page too big."""
         text = output.text
-        size = len(output.html or "") + len(output.source) + (len(text.head) + len(text.tail) if text else 0)
-        if size <= _OUTPUT_CHARS and self.chars + size <= _PAGE_CHARS:
-            self.chars += size
+        parts = (output.html or "", output.source, text.head if text else "", text.tail if text else "")
+        size = sum(map(measure_text, parts))
+        if size <= _OUTPUT_BYTES and self.size_bytes + size <= _PAGE_BYTES:
+            self.size_bytes += size
             return output
         what = output.alt or output.label or "An output"
-        return Output(
-            kind="text", label="left out", text=fold_text(f"{what} ({size:,} characters): see notebook.ipynb")
-        )
+        return Output(kind="text", label="left out", text=fold_text(f"{what} ({size:,} bytes): see notebook.ipynb"))
 
     def _read_outputs(self, outputs: list[Any]) -> Iterator[Output]:
         for output in _merge_streams(outputs):

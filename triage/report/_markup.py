@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from triage.report._readable import make_readable, needs_paper, settle_headings
 
@@ -30,7 +30,7 @@ TAIL_LINES = 6
 _SHORT_LINES = 12
 _KEPT_LINES = 2000
 _LINE_CHARS = 2000
-_KEPT_CHARS = 200_000
+_KEPT_BYTES = 200_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +83,21 @@ def shorten_line(line: str, *, limit: int = _LINE_CHARS) -> str:
     return line if len(line) <= limit else f"{line[:limit]}… {len(line) - limit:,} more characters"
 
 
+def measure_text(text: str) -> int:
+    """The bytes that a text takes in a page; markup is taken as it is.
+
+    >>> measure_text("a < ▁"), measure_text(Markup("<b>"))
+    (10, 3)
+    """
+    return len(escape(text).encode())
+
+
 def _keep_end(lines: list[str]) -> list[str]:
     """As many of the last lines as a page can bear."""
-    chars = 0
+    size = 0
     for number, line in enumerate(reversed(lines)):
-        chars += len(line) + 1
-        if chars > _KEPT_CHARS:
+        size += measure_text(line) + 1
+        if size > _KEPT_BYTES:
             return lines[len(lines) - number :]
     return lines
 

@@ -11,7 +11,9 @@ from typing import Any
 
 _HEADINGS = ["h1", "h2", "h3", "h4", "h5", "h6"]
 # A colour that fits white only. A translucent one, or one that takes after its surroundings, fits any ground.
-_FOR_WHITE = re.compile(r"(?:^|[;\s])(?:background-)?color\s*:\s*(?!rgba|hsla|inherit|transparent|currentcolor)", re.I)
+_FOR_WHITE = re.compile(
+    r"(?:^|[;\s])(?:background-)?color\s*:\s*(?!\s|rgba|hsla|inherit|transparent|currentcolor)", re.I
+)
 
 
 def make_readable(soup: Any, *, caption: str) -> None:
