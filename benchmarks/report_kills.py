@@ -84,7 +84,10 @@ def _kill(command: list[str], mark: str, moment_s: float, number: int) -> int:
 def _kill_run(folder: Path, number: int, moment_s: float) -> tuple[int, int]:
     out = folder / f"out-{number}"
     left = _kill(_plan_run(folder, out), f"run-{os.getpid()}-{number}-", moment_s, number)
-    return sum(not _is_valid(path) for path in out.rglob("*") if path.is_file()), left
+    invalid = [path for path in out.rglob("*") if path.is_file() and not _is_valid(path)]
+    for path in invalid:
+        print(f"invalid after kill {number}: {path.relative_to(out)}", file=sys.stderr)
+    return len(invalid), left
 
 
 def _kill_papermill(folder: Path, number: int, moment_s: float) -> tuple[int, int]:
@@ -96,17 +99,17 @@ def _kill_papermill(folder: Path, number: int, moment_s: float) -> tuple[int, in
 
 
 def _is_valid(path: Path) -> bool:
+    """Also of a file that had not yet got its name."""
     text = path.read_text(encoding="utf-8")
+    name = path.name.rpartition(".")[0].rpartition(".")[0] if path.suffix == ".tmp" else path.name
     try:
-        match path.suffix:
+        match Path(name).suffix:
             case ".json" | ".ipynb":
                 json.loads(text)
             case ".xml":
                 ET.fromstring(text)
             case ".html":
                 return text.rstrip().endswith("</html>") and _agrees(path, text)
-            case ".tmp":
-                return False
     except ValueError:
         return False
     except ET.ParseError:
