@@ -21,6 +21,7 @@ def torchvision(tmp_path, monkeypatch):
         (package / "__init__.py").touch()
         (package / "version.py").write_text(f"__version__ = {version!r}\n")
         monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, "torchvision", raising=False)  # another test of this process may have it
         monkeypatch.setattr(environment, "read_platform", lambda: platform)
         needs_torchvision_shim.cache_clear()
         return needs_torchvision_shim()

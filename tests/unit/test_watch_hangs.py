@@ -52,6 +52,15 @@ def wait_until(holds: Callable[[], bool], *, timeout_s: float = 60) -> bool:
     return True
 
 
+def find_guards(pid: int) -> list[psutil.Process]:
+    """The guard below a watch, once it has started the command."""
+    return [
+        child
+        for child in psutil.Process(pid).children()
+        if any(word.endswith("_guard.py") for word in child.cmdline()) and child.children()
+    ]
+
+
 def is_alive(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
@@ -198,9 +207,8 @@ def test_a_killed_watch_leaves_no_process_and_a_record_that_can_be_read(tmp_path
 
 def test_a_killed_guard_is_infrastructure_and_no_result(tmp_path):
     with subprocess.Popen(watching(tmp_path, "sleep", "300"), stderr=subprocess.PIPE) as process:
-        assert wait_until((tmp_path / "hang.json").exists)
-        [guard] = psutil.Process(process.pid).children()
-        guard.kill()
+        assert wait_until(lambda: len(find_guards(process.pid)) == 1)
+        find_guards(process.pid)[0].kill()
         assert process.wait(60) == 3
     assert read_record(tmp_path)["returncode"] is None
 

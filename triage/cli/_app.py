@@ -12,9 +12,12 @@ import typer
 
 from triage.cli._cases import cases
 from triage.cli._doctor import doctor
+from triage.cli._index import index
 from triage.cli._keys import keys
+from triage.cli._lab import lab
 from triage.cli._log import log
 from triage.cli._matrix import matrix
+from triage.cli._new import new
 from triage.cli._plan import plan
 from triage.cli._run import run
 from triage.cli._tokens import tokens
@@ -45,7 +48,7 @@ def triage(
         raise typer.Exit
 
 
-for command in (log, cases, run, tokens, keys, matrix, plan, watch, verify, doctor):
+for command in (log, cases, run, index, tokens, keys, matrix, plan, watch, verify, lab, new, doctor):
     app.command()(command)
 
 

@@ -13,14 +13,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from triage.cli._console import AsJson, Catalogue, open_console, quote, read_catalogue
-from triage.cli._slurm import PANEL, Exclude, Gpus, Nodes, Parallel, Partition, Place, read_slurm
+from triage.cli._slurm import Exclude, Gpus, Nodes, Parallel, Partition, Place, read_slurm
 from triage.result import Result, Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from triage.fleet import SlurmOptions
-    from triage.report import Plan
 
 
 def run(
@@ -46,69 +43,57 @@ def run(
     gpus: Gpus = None,
     parallel: Parallel = 8,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a run on Slurm whose driver has ended.", rich_help_panel=PANEL)
+        bool,
+        typer.Option("--resume", help="Keep conclusive results of the same notebooks, parameters and versions."),
     ] = False,
     catalogue: Catalogue = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the reproduction notebooks of cases, and write a report for each and an index over all.
 
-    Writes DIR/<case>/{notebook.ipynb, report.html, result.json} and DIR/index.{html,json}. Exits 0 if every verdict
+    Writes DIR/<case>/{notebook.ipynb, report.html, result.json} and DIR/index.{html,json,junit.xml}. Runs no more at a
+    time than there are cores, memory and GPUs for, each on a GPU of its own. Exits 0 if every verdict
     is conclusive (or the expected one), 1 if --expect is not met, 2 for bad input, 3 for INFRA or INCONCLUSIVE, and
     4 if a notebook did not finish.
     """
-    from triage.report import plan_cases
+    from triage.cli._progress import show_progress
+    from triage.report import list_gpus, plan_cases, plan_jobs, reproduce_cases, reproduce_on_slurm
 
     plans = plan_cases(read_catalogue(catalogue), ids=ids or (), texts=parameters or (), folder=catalogue)
     console = open_console(stderr=True)
     slurm = read_slurm(
         on, partition=partition, nodes=nodes, exclude=exclude, gpus=gpus, parallel=parallel, time_limit_s=math.inf
     )
-    if slurm is None:
-        results = _run_here(plans, out, console, jobs=jobs, timeout_s=timeout_s)
+    results: Sequence[Result]
+    if slurm is not None:
+        console.print(f"[dim]on Slurm[/] {', '.join(plan.case.id for plan in plans)}")
+        with show_progress(console, plans) as observer:
+            results = reproduce_on_slurm(
+                plans, out, options=slurm, timeout_s=timeout_s, resume=resume, expect=expect, observer=observer
+            )
     else:
-        results = _run_on_slurm(plans, out, console, options=slurm, timeout_s=timeout_s, resume=resume)
+        devices = list_gpus()
+        possible = plan_jobs(min(jobs, len(plans)), gpus=len(devices))
+        if possible.limit:
+            console.print(f"[dim]{possible.count} at a time: {possible.limit}[/]")
+        with _stop_on_signals() as stop, show_progress(console, plans) as observer:
+            results = reproduce_cases(
+                plans,
+                out,
+                jobs=possible.count,
+                gpus=devices,
+                timeout_s=timeout_s,
+                stop=stop,
+                resume=resume,
+                expect=expect,
+                observer=observer,
+            )
     _print_table(console, results, out)
     if as_json:
         typer.echo((out / "index.json").read_text(encoding="utf-8").rstrip())
     else:
         typer.echo(out / "index.html")
     raise typer.Exit(choose_exit_code(results, expect=expect))
-
-
-def _run_here(plans: Sequence[Plan], out: Path, console: Console, *, jobs: int, timeout_s: float) -> tuple[Result, ...]:
-    from triage.report import reproduce_cases
-
-    with _stop_on_signals() as stop:
-        return reproduce_cases(
-            plans,
-            out,
-            jobs=jobs,
-            timeout_s=timeout_s,
-            stop=stop,
-            on_begin=lambda case: console.print(f"[dim]running[/] {case.id}"),
-            on_end=lambda result: _tell_end(console, result),
-        )
-
-
-def _run_on_slurm(
-    plans: Sequence[Plan], out: Path, console: Console, *, options: SlurmOptions, timeout_s: float, resume: bool
-) -> tuple[Result, ...]:
-    from triage.report import reproduce_on_slurm
-
-    console.print(f"[dim]on Slurm[/] {', '.join(plan.case.id for plan in plans)}")
-    return reproduce_on_slurm(
-        plans,
-        out,
-        options=options,
-        timeout_s=timeout_s,
-        resume=resume,
-        on_end=lambda result: _tell_end(console, result),
-    )
-
-
-def _tell_end(console: Console, result: Result) -> None:
-    console.print(f"[dim]ended  [/] {result.case}: {result.verdict}")
 
 
 def choose_exit_code(results: Sequence[Result], *, expect: Verdict | None = None) -> int:
@@ -133,11 +118,12 @@ def _print_table(console: Console, results: Sequence[Result], out: Path) -> None
     from rich import box
     from rich.table import Table
 
-    colours = {0: "green", 3: "yellow", 4: "red"}
+    from triage.cli._progress import COLOURS
+
     table = Table("case", "verdict", "cause", box=box.SIMPLE_HEAD, header_style="bold")
     table.add_column("report", overflow="fold")  # a path that is cut short opens nothing
     for result in results:
-        verdict = f"[{colours[result.verdict.exit_code]}]{result.verdict}[/]"
+        verdict = f"[{COLOURS[result.verdict.exit_code]}]{result.verdict}[/]"
         table.add_row(result.case, verdict, quote(result.cause), quote(str(out / result.case / "report.html")))
     console.print(table)
 

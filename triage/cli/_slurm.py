@@ -18,10 +18,10 @@ class Place(StrEnum):
     SLURM = "slurm"
 
 
-PANEL = "On Slurm (--on slurm)"
+_PANEL = "On Slurm (--on slurm)"
 Partition = Annotated[
     str | None,
-    typer.Option("--partition", metavar="NAME", help="Without it, the default one.", rich_help_panel=PANEL),
+    typer.Option("--partition", metavar="NAME", help="Without it, the default one.", rich_help_panel=_PANEL),
 ]
 Nodes = Annotated[
     str | None,
@@ -29,20 +29,20 @@ Nodes = Annotated[
         "--nodes",
         metavar="A,B|all",
         help="Pin jobs to these nodes in turn, or spread them over all.",
-        rich_help_panel=PANEL,
+        rich_help_panel=_PANEL,
     ),
 ]
 Exclude = Annotated[
-    str | None, typer.Option("--exclude", metavar="A,B", help="Leave these nodes out.", rich_help_panel=PANEL)
+    str | None, typer.Option("--exclude", metavar="A,B", help="Leave these nodes out.", rich_help_panel=_PANEL)
 ]
 Gpus = Annotated[
     int | None,
     typer.Option(
-        "--gpus", metavar="N", min=0, help="For each job; one without it, where there is any.", rich_help_panel=PANEL
+        "--gpus", metavar="N", min=0, help="For each job; one without it, where there is any.", rich_help_panel=_PANEL
     ),
 ]
 Parallel = Annotated[
-    int, typer.Option("--parallel", metavar="N", help="How many jobs at a time.", rich_help_panel=PANEL)
+    int, typer.Option("--parallel", metavar="N", help="How many jobs at a time.", rich_help_panel=_PANEL)
 ]
 
 

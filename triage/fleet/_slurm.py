@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from os import environ
 
+from triage.engine import node
 from triage.errors import InputError, MachineError
 
 _ASK_LIMIT_S = 60.0
@@ -76,9 +76,12 @@ class Job:
 
 
 def name_node(host: str | None = None) -> str:
-    """A node's alias: the same in every record, and not its name. Without ``host``, of the node that this runs on."""
-    host = host or environ.get("SLURMD_NODENAME") or socket.gethostname()
-    return f"node-{hashlib.sha256(host.encode()).hexdigest()[:6]}"
+    """A node's alias: the same in every record, and not its name. Without ``host``, of the machine that this runs on.
+
+    On a cluster it is made from the name that Slurm has for the node, since that is all that is known of one that died.
+    """
+    host = host or environ.get("SLURMD_NODENAME")
+    return f"node-{hashlib.sha256(host.encode()).hexdigest()[:6]}" if host else node.name_node()
 
 
 def ask_slurm(*words: str) -> str:
