@@ -1,13 +1,15 @@
 """The report room: run a notebook, audit it, render it, index it.
 
-A notebook uses four names of it; the rest serves ``triage run``. All names load on first use, so that the first
+A notebook uses five names of it; the rest serves ``triage run``. All names load on first use, so that the first
 cell of a notebook is quick::
 
-    from triage.report import conclude, open_report, show_figure, show_table
+    from triage.report import conclude, open_report, show_figure, show_progress, show_table
 
     open_report("e5-token-count")            # a banner that says INCOMPLETE
     show_table(frame, caption="…")           # evidence, as a table with a caption
     show_figure(figure, alt="…")             # evidence, as a picture that can also be read aloud
+    with show_progress("vLLM is starting"):  # a line for whoever is looking, gone when the work is done
+        …
     conclude(result)                         # the banner now says the verdict
 """
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from triage.report._lab import plan_lab, prepare_notebooks
     from triage.report._notebook import conclude, open_report, show_figure, show_table
     from triage.report._parameters import Parameter, check_parameters, read_parameters
+    from triage.report._progress import show_progress
     from triage.report._render import render_report
     from triage.report._reproduce import check_case, reproduce_case
 
@@ -49,6 +52,7 @@ _HOME = {
     "reproduce_cases": "_campaign",
     "select_cases": "_campaign",
     "show_figure": "_notebook",
+    "show_progress": "_progress",
     "show_table": "_notebook",
     "write_hang_report": "_hang",
     "write_index": "_index",
@@ -77,6 +81,7 @@ __all__ = [
     "reproduce_cases",
     "select_cases",
     "show_figure",
+    "show_progress",
     "show_table",
     "write_hang_report",
     "write_index",

@@ -18,6 +18,7 @@ import triage
 from triage.errors import InputError, StorageError
 from triage.processes import Guarded, start_guarded
 from triage.report._outcome import End, Outcome, Request
+from triage.report._progress import PROGRESS_VARIABLE
 
 _LOOK_EVERY_S = 0.2
 _MATPLOTLIB_INLINE = "module://matplotlib_inline.backend_inline"
@@ -126,6 +127,7 @@ def _plan_environment(private: str, overrides: Mapping[str, str]) -> dict[str, s
         "JUPYTER_PLATFORM_DIRS": "1",
         "MPLBACKEND": _MATPLOTLIB_INLINE,
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        PROGRESS_VARIABLE: "0",
         "TQDM_DISABLE": "1",  # progress bars flood an executed notebook, or leave a widget that cannot be shown
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         # tqdm.auto asks for widgets, which a page could not show anyway
