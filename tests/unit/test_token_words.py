@@ -23,7 +23,6 @@ SPLITTERS = [
     METASPACE,
     METASPACE | {"prepend_scheme": "first"},
     METASPACE | {"prepend_scheme": "never"},
-    METASPACE | {"replacement": "b"},
     [SPACES, METASPACE],
     [SPACES, METASPACE | {"prepend_scheme": "first", "split": False}],
     [SPACES, PUNCTUATION, {"type": "Digits", "individual_digits": True}],
@@ -92,7 +91,7 @@ FLAGS = st.fixed_dictionaries(
     dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), st.booleans())
 )
 PIPELINES = {
-    "pre_tokenizer": st.sampled_from(SPLITTERS),
+    "pre_tokenizer": st.sampled_from([*SPLITTERS, METASPACE | {"replacement": "b"}]),
     "normalizer": st.sampled_from(NORMALIZERS),
     "added_tokens": st.lists(
         st.tuples(st.sampled_from(["ab", "B.", "~", "ﬁ"]), FLAGS), max_size=2, unique_by=lambda t: t[0]
@@ -107,7 +106,7 @@ TEXTS = st.lists(st.sampled_from(WORDS), min_size=1, max_size=4).flatmap(
     lambda words: st.lists(
         st.builds(
             lambda parts, end: " ".join(parts) + end,
-            st.lists(st.sampled_from(words), min_size=12, max_size=20),
+            st.lists(st.sampled_from([*words, "a", "x"]), min_size=12, max_size=20),
             st.sampled_from(["", "", " "]),
         ),
         min_size=3,
@@ -161,6 +160,22 @@ def test_a_text_that_is_not_plain_is_left_alone(text):
     alike, doubtful = count_by_words(snapshot(), snapshot(), ["a a a a a a a a a a", text])
     assert text not in {*alike, *doubtful}
     assert alike
+
+
+def test_a_word_that_holds_the_anchor_does_not_spoil_the_words_beside_it():
+    added = [("~", {})]
+    texts = [f"a {word} a ab a ab a ab a ab a ab a" for word in ("1b", "x", "1ab", "AB", "ab.", "1~")]
+    alike, doubtful = count_by_words(snapshot(), snapshot(added_tokens=added), texts)
+    assert (list(alike), doubtful) == (texts[:-1], {texts[-1]})
+
+
+def test_a_space_at_the_end_is_a_word_of_its_own():
+    texts = [f"a ab a {word} a ab a ab a ab {end}" for word in ("x", "b") for end in ("", "a", "b")]
+    spaces = {text for text in texts if text.endswith(" ")}
+    keeps, drops = snapshot(), snapshot(pre_tokenizer=[SPACES, METASPACE])
+    counts = {text: len(keeps.encode(text).ids) for text in texts}
+    assert count_by_words(keeps, keeps, texts) == (counts, set())
+    assert count_by_words(keeps, drops, texts) == ({t: counts[t] for t in texts if t not in spaces}, spaces)
 
 
 def test_a_text_that_is_cut_is_left_alone():

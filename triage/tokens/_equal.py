@@ -15,7 +15,7 @@ def count_equal(a: Snapshot, b: Snapshot, texts: Sequence[str]) -> dict[str, int
     It stops where most texts differ: to ask for the offsets of the others at once is quicker then.
     """
     found: dict[str, int] = {}
-    shared = _SharedIds(a, b)
+    shared = SharedIds(a, b)
     for batch, ours, theirs in encode_pairs(a, b, texts, offsets=False):
         ids = [encoding.ids for encoding in ours]
         same = [x == y.ids for x, y in zip(ids, theirs, strict=True)]
@@ -28,7 +28,7 @@ def count_equal(a: Snapshot, b: Snapshot, texts: Sequence[str]) -> dict[str, int
     return found
 
 
-class _SharedIds:
+class SharedIds:
     """Which ids stand for one and the same token in both snapshots.
 
     An id can stand for two: in two vocabularies, and in one for all unknown pieces (Unigram).

@@ -7,16 +7,17 @@ from collections.abc import Collection, Sequence
 from triage.errors import SnapshotError
 from triage.tokens._equal import count_equal
 from triage.tokens._pipelines import find_breaks, is_plain
+from triage.tokens._rows import count_following
 from triage.tokens._snapshots import Snapshot
 
-_REPEATS = 4  # times that a word comes on average; below, to encode the texts themselves costs no more
+_REPEATS = 3  # times that a word comes on average; below, to encode the texts themselves costs no more
 _UNKNOWN = 1 << 40  # more tokens than any text has: the sum over a text tells that one word is not known
 
 
 def count_by_words(a: Snapshot, b: Snapshot, texts: Sequence[str]) -> tuple[dict[str, int], set[str]]:
     """The texts that both encode alike, each with its count, and those with a word of which that is not known.
 
-    In neither are the texts that are not plain, and all where the words do not decide or are too many.
+    In neither are the texts that are not plain or are cut, and all where the words do not decide or are too many.
     """
     breaks = _find_common_breaks(a, b)
     plain = [] if breaks is None else [text for text in texts if is_plain(text)]
@@ -26,13 +27,17 @@ def count_by_words(a: Snapshot, b: Snapshot, texts: Sequence[str]) -> tuple[dict
     if breaks is None or (len(firsts) + len(others)) * _REPEATS > sum(map(len, split)):
         return {}, set()
     limit = min((s.tokenizer.truncation["max_length"] for s in (a, b) if s.tokenizer.truncation), default=_UNKNOWN)
-    leading = _count_words(a, b, firsts, breaks=breaks, limit=limit)
-    if not leading:
+    broken = _find_broken(others, breaks)
+    try:
+        leading = count_equal(a, b, sorted(firsts - broken))
+        adds = count_following(a, b, sorted(others - broken), limit=limit)
+    except SnapshotError:  # a word without an encoding: the text that it stands in says more
         return {}, set()
-    anchor, before = min(leading.items(), key=lambda counted: (len(counted[0]), counted[0]))
-    behind = _count_words(a, b, [f"{anchor} {word}" for word in others], breaks=breaks, limit=limit)
-    adds = {word: behind.get(f"{anchor} {word}", before + _UNKNOWN) - before for word in others}
-    counts = [sum(map(adds.__getitem__, words[1:]), leading.get(words[0], _UNKNOWN)) for words in split]
+    if not leading or not adds:
+        return {}, set()
+    leading = {word: count if (count := leading.get(word, limit)) < limit else _UNKNOWN for word in firsts}
+    adds = dict.fromkeys(others, _UNKNOWN) | adds
+    counts = [sum(map(adds.__getitem__, words[1:]), leading[words[0]]) for words in split]
     counted = list(zip(plain, counts, strict=True))
     return {t: count for t, count in counted if count < limit}, {t for t, count in counted if count >= _UNKNOWN}
 
@@ -44,18 +49,8 @@ def _find_common_breaks(a: Snapshot, b: Snapshot) -> frozenset[str] | None:
     return None if ours is None or theirs is None or frames[0] != frames[1] else ours | theirs
 
 
-def _count_words(
-    a: Snapshot, b: Snapshot, words: Collection[str], *, breaks: Collection[str], limit: int
-) -> dict[str, int]:
-    """The words that both encode alike, each with its count. Those that are cut, or hold a break, are left out."""
+def _find_broken(words: Collection[str], breaks: Collection[str]) -> set[str]:
+    """The words that hold a break."""
     joined = "\n".join(words).lower()
     present = [text for text in breaks if text in joined]
-    try:
-        counts = count_equal(a, b, sorted(words))
-    except SnapshotError:  # a word without an encoding: the text that it stands in says more
-        return {}
-    return {
-        word: count
-        for word, count in counts.items()
-        if count < limit and not any(text in word.lower() for text in present)
-    }
+    return {word for word in words if any(text in word.lower() for text in present)} if present else set()
