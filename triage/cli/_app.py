@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from triage.cli._cases import cases
+from triage.cli._counts import counts
 from triage.cli._doctor import doctor
 from triage.cli._keys import keys
 from triage.cli._lab import lab
@@ -19,6 +20,7 @@ from triage.cli._matrix import matrix
 from triage.cli._new import new
 from triage.cli._plan import plan
 from triage.cli._run import run
+from triage.cli._snapshots import snapshots
 from triage.cli._tokens import tokens
 from triage.cli._watch import watch
 from triage.errors import TriageError
@@ -46,7 +48,7 @@ def triage(
         raise typer.Exit
 
 
-for command in (log, cases, run, tokens, keys, matrix, plan, watch, lab, new, doctor):
+for command in (log, cases, run, tokens, counts, snapshots, keys, matrix, plan, watch, lab, new, doctor):
     app.command()(command)
 
 

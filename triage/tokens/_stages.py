@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from tokenizers import Encoding, Tokenizer
 
@@ -38,16 +38,16 @@ def read_encoded(encoding: Encoding) -> Encoded:
     return tuple(encoding.ids), tuple(encoding.tokens)
 
 
-def read_definition(snapshot: Snapshot) -> dict[str, object]:
+def read_definition(snapshot: Snapshot) -> dict[str, Any]:
     """The sections of a snapshot's ``tokenizer.json``, in the canonical form that tokenizers itself writes."""
-    definition: dict[str, object] = json.loads(snapshot.tokenizer.to_str())
+    definition: dict[str, Any] = json.loads(snapshot.tokenizer.to_str())
     return definition
 
 
-def drop_stage(snapshot: Snapshot, stage: Stage) -> Snapshot:
-    """The snapshot without one of its optional stages: as if a normalizer, say, were skipped."""
-    definition = read_definition(snapshot) | {stage.value: None}
-    return Snapshot(f"{snapshot.name} without {stage}", snapshot.folder, Tokenizer.from_str(json.dumps(definition)))
+def change_stage(snapshot: Snapshot, stage: Stage, definition: object) -> Snapshot:
+    """The snapshot with another definition of one of its stages; with None as if a normalizer, say, were skipped."""
+    whole = read_definition(snapshot) | {stage.value: definition}
+    return Snapshot(f"{snapshot.name} with another {stage}", snapshot.folder, Tokenizer.from_str(json.dumps(whole)))
 
 
 class Swapper:
