@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 
 from tests.unit.test_docs import read_section
 from triage.cases import read_case
+from triage.engine.models import find_model
 from triage.report import plan_cases, reproduce_cases
 from triage.result import Arm, Evidence, Result
 
@@ -112,8 +113,18 @@ def test_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.engine
-def test_tokens() -> None:
-    check("tokens", ask("tokens", "tiny:e5-metaspace", "tiny:e5-whitespace", "--text", "Paris. ", "--all", "--json"))
+def test_tokens(tmp_path: Path) -> None:
+    two = ("tiny:e5-metaspace", "tiny:e5-whitespace")
+    third = tmp_path / "tokenizer.json"
+    third.write_bytes((find_model(two[0]) / "tokenizer.json").read_bytes())
+    check("tokens", ask("tokens", *two, third, "--text", "Paris. ", "--all", "--json"))
+
+
+def test_counts_and_snapshots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check("counts", ask("counts", "286/156/155/25", "284/154/154/24", "--json"))
+    (tmp_path / "models--owner--model" / "snapshots" / ("a" * 40)).mkdir(parents=True)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    check("snapshots", ask("snapshots", "--json"))
 
 
 @pytest.mark.engine
