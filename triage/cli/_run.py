@@ -60,7 +60,7 @@ def run(
     """
     if on is Place.SLURM:
         raise InputError("Running on Slurm is not built yet.", hint="Leave --on out, or say --on local.")
-    from triage.cli._progress import show_progress
+    from triage.cli._live import show_run
     from triage.report import list_gpus, plan_cases, plan_jobs, reproduce_cases
 
     plans = plan_cases(read_catalogue(catalogue), ids=ids or (), texts=parameters or (), folder=catalogue)
@@ -69,7 +69,7 @@ def run(
     possible = plan_jobs(min(jobs, len(plans)), gpus=len(gpus))
     if possible.limit:
         console.print(f"[dim]{possible.count} at a time: {possible.limit}[/]")
-    with _stop_on_signals() as stop, show_progress(console, plans) as observer:
+    with _stop_on_signals() as stop, show_run(console, plans) as observer:
         results = reproduce_cases(
             plans,
             out,
@@ -111,7 +111,7 @@ def _print_table(console: Console, results: Sequence[Result], out: Path) -> None
     from rich import box
     from rich.table import Table
 
-    from triage.cli._progress import COLOURS
+    from triage.cli._live import COLOURS
 
     table = Table("case", "verdict", "cause", box=box.SIMPLE_HEAD, header_style="bold")
     table.add_column("report", overflow="fold")  # a path that is cut short opens nothing
