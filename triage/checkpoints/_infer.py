@@ -48,20 +48,18 @@ class Inference:
         """What was found, in one or two sentences.
 
         >>> infer_rules({"a": (1,)}, {"b": (2,)}).describe()
-        'No rename rule leads the 1 unexpected key to a missing name of its shape.'
+        'No rename rule leads the 1 key that reaches nothing to a missing name of its shape.'
         """
         fixed = sum(len(rule.fixes) for rule in self.rules)
         total = fixed + len(self.ambiguous) + len(self.unexplained)
         if not total:
             return "No key is unexpected."
-        keys = "key" if total == 1 else "keys"
+        keys, whose = ("key that reaches nothing", "its") if total == 1 else ("keys that reach nothing", "their")
         if fixed:
             rules = "rule leads" if len(self.rules) == 1 else "rules lead"
-            said = (
-                f"{len(self.rules)} {rules} {fixed} of {total} unexpected {keys} to a missing name of the same shape."
-            )
+            said = f"{len(self.rules)} {rules} {fixed} of {total} {keys} to a missing name of the same shape."
         else:
-            said = f"No rename rule leads the {total} unexpected {keys} to a missing name of its shape."
+            said = f"No rename rule leads the {total} {keys} to a missing name of {whose} shape."
         for key, names in list(self.ambiguous.items())[:1]:
             fit = " or ".join(names[:_SHOWN]) + (" and others" if len(names) > _SHOWN else "")
             said += f" For {len(self.ambiguous)} more than one name fits equally well: {key} may be {fit}."

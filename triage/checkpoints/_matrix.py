@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.version import InvalidVersion, Version
 
-from triage.checkpoints._compare import ModelDiff, explain_end, fold_layers, request_weights, sort_ends
+from triage.checkpoints._explain import explain_end
+from triage.checkpoints._fold import fold_layers
+from triage.checkpoints._model import ModelDiff, judge_ends, request_weights
 from triage.engine.history import INSTALLED, VersionPair, find_versions
 from triage.engine.weights import ModelImpl, Step, WeightMap, WeightRequest, map_many_weights
 from triage.errors import InputError, TriageError
@@ -176,7 +178,7 @@ def _ask(pair: VersionPair, request: WeightRequest) -> MatrixRow:
         answer = error
     if isinstance(answer, TriageError):
         return MatrixRow(vllm=pair.vllm, transformers=pair.transformers, reason=str(answer))
-    compared = ModelDiff(diff=sort_ends(request, answer), weights=answer)
+    compared = judge_ends(request, answer)
     return MatrixRow(vllm=pair.vllm, transformers=pair.transformers, compared=compared)
 
 

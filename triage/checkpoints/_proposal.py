@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from triage.checkpoints._impact import Effect
+from triage.checkpoints._rules import quote_literal, simplify_rule
 from triage.engine.architectures import find_native_file
 from triage.engine.history import VersionPair, find_versions
 from triage.engine.weights import Rule, RuleKind
@@ -91,10 +92,14 @@ def _place_by_impact(rules: Sequence[Rule], architecture: str, impact: pd.DataFr
 
 
 def _change_class(rules: Sequence[Rule], model_class: str, file: str, reason: str) -> Proposal:
+    plain = [simplify_rule(rule) for rule in rules]
+    if len({rule.kind for rule in plain}) > 1:  # a mapper applies one kind after the other: the order would be lost
+        plain = list(map(_as_regex, rules))
     fields: dict[str, list[str]] = {}
-    for rule in rules:
-        pattern = f"re.compile({_quote(rule.pattern)})" if rule.kind is RuleKind.REGEX else _quote(rule.pattern)
-        fields.setdefault(f"orig_to_new_{rule.kind}", []).append(f"{pattern}: {_quote(rule.replacement)},")
+    for rule in plain:
+        text = quote_literal(rule.pattern)
+        pattern = f"re.compile({text})" if rule.kind is RuleKind.REGEX else text
+        fields.setdefault(f"orig_to_new_{rule.kind}", []).append(f"{pattern}: {quote_literal(rule.replacement)},")
     lines = [f"--- {file}", f" class {model_class}(…):", "     hf_to_vllm_mapper = WeightsMapper("]
     for field, entries in fields.items():
         lines += [f"+        {field}={{", *(f"+            {entry}" for entry in entries), "+        },"]
@@ -104,7 +109,9 @@ def _change_class(rules: Sequence[Rule], model_class: str, file: str, reason: st
 def _change_backend(rules: Sequence[Rule], reason: str) -> Proposal:
     lines = [f"--- {_BACKEND}", " def _create_hf_to_vllm_mapper(self):"]
     for rule in map(_as_regex, rules):
-        lines += [f"+        orig_to_new_regex[re.compile({_quote(rule.pattern)})] = {_quote(rule.replacement)}"]
+        lines += [
+            f"+        orig_to_new_regex[re.compile({quote_literal(rule.pattern)})] = {quote_literal(rule.replacement)}"
+        ]
     lines += ["         # Standardise base model prefix"]
     return Proposal(place=Place.BACKEND, file=_BACKEND, reason=_explain(Place.BACKEND, reason), text=_join(lines))
 
@@ -112,7 +119,7 @@ def _change_backend(rules: Sequence[Rule], reason: str) -> Proposal:
 def _change_transformers(rules: Sequence[Rule], architecture: str, reason: str) -> Proposal:
     lines = [f"--- {_CONVERSION}", " def _build_checkpoint_conversion_mapping():", f'         "{architecture}": [']
     for rule in map(_as_regex, rules):
-        source, target = _quote(rule.pattern), _quote(rule.replacement)
+        source, target = quote_literal(rule.pattern), quote_literal(rule.replacement)
         lines += [f"+            WeightRenaming(source_patterns={source}, target_patterns={target}),"]
     return Proposal(
         place=Place.TRANSFORMERS, file=_CONVERSION, reason=_explain(Place.TRANSFORMERS, reason), text=_join(lines)
@@ -146,13 +153,6 @@ def _as_regex(rule: Rule) -> Rule:
     pattern = {RuleKind.PREFIX: f"^{text}", RuleKind.SUFFIX: f"{text}$"}.get(rule.kind, text)
     replacement = None if rule.replacement is None else rule.replacement.replace("\\", "\\\\")
     return Rule(kind=RuleKind.REGEX, pattern=pattern, replacement=replacement)
-
-
-def _quote(text: str | None) -> str:
-    """A literal of Python, raw where that is the same text."""
-    if text is None:
-        return "None"
-    return f'r"{text}"' if '"' not in text and not text.endswith("\\") and text.isprintable() else repr(text)
 
 
 def _explain(place: Place, reason: str) -> str:

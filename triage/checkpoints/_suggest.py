@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from triage.checkpoints._compare import ModelDiff, fold_layers
+from triage.checkpoints._compare import KeyDiff
+from triage.checkpoints._edits import Shape
+from triage.checkpoints._fold import fold_layers
 from triage.checkpoints._impact import SCOPED, Effect, describe_dispute, judge_outcomes, tabulate_impact
 from triage.checkpoints._infer import Inference, infer_rules
+from triage.checkpoints._model import ModelDiff
 from triage.checkpoints._proposal import Proposal, propose_patch
 from triage.engine.architectures import Placement, Position, Trial, try_positions
 from triage.engine.history import VersionPair
+from triage.engine.weights import ModelImpl, Rule
 from triage.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -22,17 +27,39 @@ SUGGESTED = "suggested rule"
 _ALL = "all"
 
 
-def infer_model_rules(compared: ModelDiff, tensors: pd.DataFrame) -> Inference:
-    """The rules that a model's mapper lacks, on the names that vLLM's own rules have led to: they go after those.
+def infer_model_rules(compared: ModelDiff) -> Inference:
+    """The rules that a model's mapper lacks, on the names that vLLM's own renames have led to: they go after those.
 
-    ``tensors`` is what `read_checkpoint` says of the same checkpoint.
+    A key that the loader passes over in silence is looked at like one that it refuses: loaders of experts do that with
+    names that they do not know. What the rules fix here is what names and shapes promise; `try_on_model` has vLLM's own
+    loader say it.
     """
-    shapes = dict(zip(tensors["key"], tensors["shape"], strict=True))
-    diff, expected = compared.diff, compared.weights.expected
+    weights, diff = compared.weights, compared.diff
+    passed = [key for key in diff.ignored if key in weights.stems and weights.stems[key] not in weights.aliases]
+    expected = {**weights.expected, **weights.missing}
+    names, shapes = weights.stems, compared.shapes
+    found = infer_diff_rules(diff, names=names, shapes=shapes, expected=expected, passed=passed)
+    silent = {weights.stems[key] for key in passed}
+    return replace(found, unexplained=tuple(name for name in found.unexplained if name not in silent))
+
+
+def infer_diff_rules(
+    diff: KeyDiff,
+    *,
+    names: Mapping[str, str],
+    shapes: Mapping[str, Shape],
+    expected: Mapping[str, Shape],
+    passed: Collection[str] = (),
+) -> Inference:
+    """The rules that lead a diff's unexpected names, and those of the keys ``passed``, to missing ones.
+
+    ``names`` and ``shapes`` are by key: what a rule would look at, and what it must not change; ``expected`` by name.
+    """
+    lost = {*diff.unexpected, *passed}
     return infer_rules(
-        {name: shapes[key] for key, name in diff.unexpected.items()},
-        {name: expected[name] for name in diff.missing},
-        known=[*diff.matched.values(), *(name for name in diff.ignored.values() if name)],
+        {names[key]: shapes[key] for key in shapes if key in lost},
+        {name: expected[name] for name in diff.missing if name in expected},
+        known=[name for key, name in names.items() if key not in lost],
     )
 
 
@@ -84,6 +111,20 @@ def propose_fix(inference: Inference, trials: Sequence[Trial], folder: Path) -> 
         architecture=model_type,
         model_class=model_class,
         impact=tabulate_impact(trials[0], SUGGESTED) if trials else None,
+    )
+
+
+def propose_model_patch(compared: ModelDiff, rules: Sequence[Rule], *, impact: pd.DataFrame | None) -> Proposal:
+    """The patch that brings rules to the model that was compared; ``impact`` is what `try_rules` says of them."""
+    weights = compared.weights
+    model_type, model_class = read_architecture(compared.request.model)
+    return propose_patch(
+        rules,
+        architecture=model_type,
+        model_class=model_class,
+        impact=impact,
+        native=weights.implementation is ModelImpl.VLLM,
+        versions=weights.versions,
     )
 
 
