@@ -191,11 +191,11 @@ def list_sentences(answer: KeysAnswer) -> Iterator[str]:
 
 
 def _describe_inference(answer: KeysAnswer) -> Iterator[str]:
-    found = answer.inference
-    if not (found and answer.diff and (answer.diff.unexpected or found.rules or found.ambiguous)):
+    inference = answer.inference
+    if not (inference and answer.diff and (answer.diff.unexpected or inference.rules or inference.ambiguous)):
         return
-    yield answer.inference.describe()
-    for found in answer.checked or answer.inference.rules:
+    yield inference.describe()
+    for found in answer.checked or inference.rules:
         yield f"Suggested: --rule {shlex.quote(write_rule(found.rule))} {_count_effects(found)}."
     if answer.mended:
         who = "With that, vLLM's own loader says" if answer.model else "With that"

@@ -28,6 +28,7 @@ from triage.errors import InputError
 
 _MOST_KINDS = 3_000  # kinds of unexpected keys, layers folded; beyond, a search would take minutes
 _MOST_CHECKED = 8  # suggested rules about which vLLM's own loader is asked, each in turn
+_ALL = "all"
 _FUSING = {RuleKind.STACKED, RuleKind.LOADER}
 _ENGINE_ARGS = ("--enforce-eager", "--max-model-len", "512", "--max-num-seqs", "2")
 
@@ -39,14 +40,14 @@ def answer_keys(
     model_impl: ModelImpl = ModelImpl.AUTO,
     rules: Sequence[str] = (),
     trace: Sequence[str] = (),
-    impact: bool = False,
+    impact: str | None = None,
     confirm: bool = False,
 ) -> KeysAnswer:
     """Reads a checkpoint's headers and sets its keys beside ``against``, else beside its ``config.json``'s model.
 
     ``rules`` are as `parse_rule` takes them and come behind vLLM's own renames; ``trace`` names keys of the checkpoint.
-    ``impact`` tries the rules, else those that are suggested, on every vision-language architecture. ``confirm`` starts
-    a real engine on the checkpoint.
+    ``impact`` names model types with commas between, or is ``all``: the rules, else those that are suggested, are tried
+    on these vision-language architectures. ``confirm`` starts a real engine on the checkpoint.
 
     Raises `CheckpointError` for a checkpoint that is not whole, `InputError` for a rule or a key that cannot be used,
     and `EngineError` where vLLM cannot say what the model expects.
@@ -69,10 +70,11 @@ def answer_keys(
         compared = compare_with_model(path, versions=find_versions(), model=folder, model_impl=model_impl, trace=trace)
         answer = _compare_model(answer, compared, asked, trace)
     wanted = asked or [found.rule for found in answer.inference.rules] if answer.inference else asked
-    if impact:
+    if impact is not None:
         if not wanted:
             raise InputError("--impact has no rule to try: none was given and none was found.", hint="Give a --rule.")
-        answer = replace(answer, impact=try_rules(wanted, placement=Placement.LAST))
+        names = None if impact.strip() == _ALL else [name.strip() for name in impact.split(",") if name.strip()]
+        answer = replace(answer, impact=try_rules(wanted, architectures=names, placement=Placement.LAST))
     if answer.model and wanted and any(found.fixes for found in (*answer.tried, *answer.checked)):
         answer = replace(answer, proposal=propose_model_patch(answer.model, wanted, impact=answer.impact))
     if confirm and folder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -68,7 +69,11 @@ class KeyDiff:
         return ", ".join(f"{count:,} {status}" for status, count in self.counts.items())
 
     def fold(self, *, max_lines: int = 24) -> list[tuple[KeyStatus, FoldedKeys]]:
-        """What does not fit, and what is left out, as at most about ``max_lines`` lines; what matches is no line."""
+        """What does not fit, and what is left out, as at most about ``max_lines`` lines; what matches is no line.
+
+        >>> compare_keys({"a.0.w": (1,), "a.1.w": (1,)}, {"a.0.w": (2,), "a.1.w": (2,)}).fold()[0][1].text
+        'a.{0..1}.w: [1], not [2]'
+        """
         groups = {
             KeyStatus.MISSING: self.missing,
             KeyStatus.UNEXPECTED: tuple(self.unexpected),
@@ -76,7 +81,21 @@ class KeyDiff:
             KeyStatus.IGNORED: tuple(self.ignored),
         }
         room = max(_FEWEST_LINES, max_lines // max(1, sum(bool(keys) for keys in groups.values())))
-        return [(status, line) for status, keys in groups.items() for line in fold_keys(keys, max_lines=room)]
+        lines = {status: fold_keys(keys, max_lines=room) for status, keys in groups.items()}
+        lines[KeyStatus.MISMATCHED] = self._fold_mismatched(room) or lines[KeyStatus.MISMATCHED]
+        return [(status, line) for status, folded in lines.items() for line in folded]
+
+    def _fold_mismatched(self, room: int) -> list[FoldedKeys]:
+        """A line for the keys of each two shapes; none where that is more than there is room for."""
+        by_shapes: dict[tuple[tuple[int, ...], ...], list[str]] = defaultdict(list)
+        for entry in self.mismatched:
+            by_shapes[entry.checkpoint_shape, entry.model_shape].append(entry.key)
+        lines = [
+            FoldedKeys(line.count, f"{line.text}: {list(own)}, not {list(wanted)}")
+            for (own, wanted), keys in by_shapes.items()
+            for line in fold_keys(keys, max_lines=room)
+        ]
+        return lines if len(lines) <= room else []
 
 
 def compare_keys(

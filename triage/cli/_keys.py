@@ -37,9 +37,13 @@ def keys(
         list[str] | None, typer.Option("--trace", metavar="KEY", help="A key to follow rule by rule; repeat.")
     ] = None,
     impact: Annotated[
-        bool,
-        typer.Option("--impact", help="Try the rules on every vision-language architecture; a minute or two, once."),
-    ] = False,
+        str | None,
+        typer.Option(
+            "--impact",
+            metavar="all|TYPE,...",
+            help="Try the rules, else the suggested ones, on vision-language architectures: what would break elsewhere?",
+        ),
+    ] = None,
     confirm: Annotated[bool, typer.Option("--confirm", help="Start a real engine on the checkpoint as well.")] = False,
     as_json: AsJson = False,
 ) -> int:

@@ -8,6 +8,7 @@ where they come from, and for each job its answer, or ``{error}``.
 import copy
 import json
 import os
+import resource
 import sys
 import traceback
 from pathlib import Path
@@ -20,6 +21,8 @@ from ._names import Names, describe_last_step
 from ._needs import find_missing
 from ._parts import PartAsker
 from ._watch import list_rules, map_and_watch
+
+_MEMORY_BYTES = 24 * 2**30  # of address space, of which torch reserves a lot; no weight takes any
 
 
 def answer_job(job: dict[str, Any]) -> dict[str, Any]:
@@ -117,8 +120,17 @@ def _track(built: Built, outcome: Outcome) -> frozenset[str]:
     return frozenset()
 
 
+def _limit_memory() -> None:
+    """A configuration of a billion layers must fail here, not take the machine along."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if hard == resource.RLIM_INFINITY or hard > _MEMORY_BYTES:
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, hard))
+
+
 def main() -> None:
     """Answers every job; one that fails says so, and the others go on."""
+    _limit_memory()
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     import transformers

@@ -9,9 +9,6 @@ import torch
 
 from ._load import Load
 
-# What building says of a model or a pair of versions that does not fit, beside bugs of triage's own.
-BUILD_ERRORS = (ImportError, OSError, ValueError, LookupError, RuntimeError, AttributeError, TypeError, AssertionError)
-
 _ABSENT_OPERATOR = re.compile(r"'_OpNamespace' '(\w+)' object has no attribute '(\w+)'")
 _MAX_STAND_INS = 50
 _SERVED_TYPES: set[str] = set()
@@ -47,7 +44,7 @@ def build(folder: str, model_impl: str) -> Built:
         if model_impl == "transformers":
             return _build_backend(folder, "as asked for")
         return _build_through_vllm(folder, model_impl)
-    except BUILD_ERRORS as error:
+    except Exception as error:
         words = " ".join(f"{type(error).__name__}: {error}".split())
         raise CannotBuildError(words) from error
 

@@ -65,7 +65,7 @@ def load_all(load: Load, tensors: Sequence[Tensor], flow: Flow, names: Names) ->
             if error is None:
                 break
             if outcome.error is None:
-                outcome.error = f"{type(error).__name__}: {error}"
+                outcome.error = f"{type(error).__name__}: {str(error) or f'no words, after {flow.fed[-1]}'}"
             if flow.exhausted and flow.max_lag <= 1:
                 break  # all were taken one by one: this is about the checkpoint as a whole, and `missing` tells it
             fed, lag = list(flow.fed), flow.max_lag
