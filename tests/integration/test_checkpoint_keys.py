@@ -78,26 +78,13 @@ def test_the_two_layouts_hold_the_same_tensors_under_other_names():
     assert read_revision(find_model("tiny:gemma3-new")) != read_revision(find_model("tiny:gemma3-legacy"))
 
 
-# The table of FACTS: where the key ends, and whether vLLM's own loader takes the checkpoint.
-@pytest.mark.parametrize(
-    ("vllm", "transformers", "end", "loads"),
-    [
-        ("0.21.0", "5.5.4", LEGACY_TOWER, True),
-        (*OLD, LEGACY_TOWER, False),
-        ("0.23.0", "5.12.0", LEGACY_TOWER, False),
-        ("0.24.0", "5.12.0", TOWER, True),
-        (INSTALLED, INSTALLED, TOWER, True),
-    ],
-)
-def test_a_legacy_key_ends_where_each_pair_of_versions_puts_it(vllm, transformers, end, loads):
-    pair = compare("tiny:gemma3-legacy", vllm, transformers)
-    assert pair.weights.mapped[KEY] == f"{end}embeddings.patch_embedding.weight"
-    assert (pair.weights.load_error is None) is loads
-    assert pair.diff.whole is loads
-    assert pair.weights.gaps == {}
-    if not loads:
-        assert SYMPTOM in pair.weights.load_error
-        assert set(pair.diff.unexpected) == {key for key in pair.weights.mapped if "vision_model" in key}
+def test_the_installed_pair_strips_the_level_that_the_historical_one_keeps():
+    now, old = compare("tiny:gemma3-legacy"), compare("tiny:gemma3-legacy", *OLD)
+    assert now.weights.mapped[KEY] == f"{TOWER}embeddings.patch_embedding.weight"
+    assert old.weights.mapped[KEY] == f"{LEGACY_TOWER}embeddings.patch_embedding.weight"
+    assert now.diff.whole
+    assert SYMPTOM in old.weights.load_error
+    assert set(old.diff.unexpected) == {key for key in old.weights.mapped if "vision_model" in key}
 
 
 @pytest.mark.parametrize("pair", [OLD, (INSTALLED, INSTALLED)], ids=["historical", "installed"])

@@ -69,14 +69,17 @@ def answer_keys(
     elif folder is not None:
         compared = compare_with_model(path, versions=find_versions(), model=folder, model_impl=model_impl, trace=trace)
         answer = _compare_model(answer, compared, asked, trace)
-    wanted = asked or [found.rule for found in answer.inference.rules] if answer.inference else asked
+    suggested = [found.rule for found in answer.inference.rules] if answer.inference else []
     if impact is not None:
-        if not wanted:
+        if not (asked or suggested):
             raise InputError("--impact has no rule to try: none was given and none was found.", hint="Give a --rule.")
         names = None if impact.strip() == _ALL else [name.strip() for name in impact.split(",") if name.strip()]
-        answer = replace(answer, impact=try_rules(wanted, architectures=names, placement=Placement.LAST))
-    if answer.model and wanted and any(found.fixes for found in (*answer.tried, *answer.checked)):
-        answer = replace(answer, proposal=propose_model_patch(answer.model, wanted, impact=answer.impact))
+        frame = try_rules(asked or suggested, architectures=names, placement=Placement.LAST)
+        answer = replace(answer, impact=frame)
+    effects = (*answer.tried, *answer.checked)
+    if answer.model and any(rule.fixes for rule in effects) and not any(rule.breaks for rule in effects):
+        patch = propose_model_patch(answer.model, [*asked, *suggested], impact=answer.impact)
+        answer = replace(answer, proposal=patch)
     if confirm and folder:
         answer = replace(answer, engine=start_engine(folder, model_impl=model_impl, args=_ENGINE_ARGS))
     return answer

@@ -41,7 +41,7 @@ def keys(
         typer.Option(
             "--impact",
             metavar="all|TYPE,...",
-            help="Try the rules, else the suggested ones, on vision-language architectures: what would break elsewhere?",
+            help="Try the rules, else the suggested ones, on other vision-language architectures as well.",
         ),
     ] = None,
     confirm: Annotated[bool, typer.Option("--confirm", help="Start a real engine on the checkpoint as well.")] = False,
