@@ -15,10 +15,13 @@ from safetensors.numpy import load_file, save_file
 from triage import Verdict, read_case
 from triage.checkpoints import (
     ModelDiff,
+    ModelImpl,
+    answer_keys,
     classify_checkpoint_keys,
     compare_with_model,
     explain_end,
     explain_key,
+    list_sentences,
     read_checkpoint,
     start_engine,
 )
@@ -186,10 +189,23 @@ STARTS = {}
 
 
 def start(name: str, folder: Path | None = None):
-    """A real engine start, once for each checkpoint."""
+    """A real engine start, once for each checkpoint; on the published layout as ``triage keys --confirm`` does it."""
     if name not in STARTS:
-        STARTS[name] = start_engine(folder or find_model(f"tiny:gemma3-{name}"), args=ENGINE_ARGS)
+        STARTS[name] = start_engine(folder, args=ENGINE_ARGS) if folder else confirm().engine
     return STARTS[name]
+
+
+@cache
+def confirm():
+    return answer_keys("tiny:gemma3-legacy", model_impl=ModelImpl.TRANSFORMERS, confirm=True)
+
+
+def test_a_real_start_confirms_what_the_keys_say():
+    answer = confirm()
+    assert answer.diff.whole
+    assert answer.to_json()["confirmed"]["answered"] is True
+    assert answer.engine.transformers_backend
+    assert "A real engine loaded it and answered." in list(list_sentences(answer))
 
 
 def test_the_case_is_reproduced_by_the_historical_pair_and_not_by_the_installed_one():

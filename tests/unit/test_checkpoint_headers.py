@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from triage.checkpoints import read_checkpoint
+from triage.cli._app import run_app
 from triage.errors import CheckpointError
 
 DTYPES = {
@@ -136,6 +137,17 @@ def test_a_hostile_file_is_refused_by_name_and_place(tmp_path, name):
     assert words in caught.value.message
     assert len(str(caught.value)) < 400
     assert not accepts(path) or name == "a key that is there twice"  # the library keeps the last of the two
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_is_one_sentence_on_the_command_line_and_exit_2(tmp_path, capsys, name):
+    path = tmp_path / "model.safetensors"
+    HOSTILE[name][0](path)
+    assert run_app(["keys", str(path), "--json"]) == 2
+    printed, said = capsys.readouterr()
+    assert printed == ""
+    assert said.startswith(f"triage: {path}: ")
+    assert said.count("\n") == 1
 
 
 def write_shards(folder: Path, **shards: dict) -> None:

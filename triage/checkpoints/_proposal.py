@@ -8,8 +8,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from triage.checkpoints._impact import Effect
+from triage.checkpoints._patch import patch_backend, patch_class, write_entry
 from triage.checkpoints._rules import quote_literal, simplify_rule
-from triage.engine.architectures import find_native_file
+from triage.engine.architectures import find_native_file, read_source
 from triage.engine.history import VersionPair, find_versions
 from triage.engine.weights import Rule, RuleKind
 from triage.errors import InputError
@@ -68,15 +69,15 @@ def propose_patch(
         raise InputError("There is no rule to propose.", hint="Infer one first, or give your own.")
     if native:
         file = find_native_file(model_class, versions or find_versions())
-        where = "a class of vLLM's own loads the model, and its mapper touches no other"
-        return _change_class(rules, model_class, file or f"the file that defines {model_class}", where)
+        source = read_source(file, versions or find_versions()) if file else None
+        return _change_class(rules, model_class, file or f"the file that defines {model_class}", source)
     if impact is None:
         reason = "what it does to other models was not tried, so it is confined to this one"
         return _change_transformers(rules, architecture, reason)
-    return _place_by_impact(rules, architecture, impact)
+    return _place_by_impact(rules, architecture, impact, versions or find_versions())
 
 
-def _place_by_impact(rules: Sequence[Rule], architecture: str, impact: pd.DataFrame) -> Proposal:
+def _place_by_impact(rules: Sequence[Rule], architecture: str, impact: pd.DataFrame, versions: VersionPair) -> Proposal:
     tried = impact[impact["verdict"] != Effect.NOT_BUILT.value]
     others = tried[tried["architecture"] != architecture]
     named = {effect: list(others.loc[others["verdict"] == effect.value, "architecture"]) for effect in Effect}
@@ -86,34 +87,38 @@ def _place_by_impact(rules: Sequence[Rule], architecture: str, impact: pd.DataFr
         reason = f"it changes keys of {_list(renamed)} without making them load"
         return _change_transformers(rules, architecture, reason)
     if fixed := named[Effect.FIXED]:
-        return _change_backend(rules, f"of {len(tried)} architectures it breaks none and also fixes {_list(fixed)}")
+        reason = f"of {len(tried)} architectures it breaks none and also fixes {_list(fixed)}"
+        return _change_backend(rules, reason, versions)
     reason = f"of {len(tried)} architectures it touches this one alone: the name is the model's, not the backend's"
     return _change_transformers(rules, architecture, reason)
 
 
-def _change_class(rules: Sequence[Rule], model_class: str, file: str, reason: str) -> Proposal:
+def _change_class(rules: Sequence[Rule], model_class: str, file: str, source: str | None) -> Proposal:
     plain = [simplify_rule(rule) for rule in rules]
     if len({rule.kind for rule in plain}) > 1:  # a mapper applies one kind after the other: the order would be lost
         plain = list(map(_as_regex, rules))
-    fields: dict[str, list[str]] = {}
-    for rule in plain:
-        text = quote_literal(rule.pattern)
-        pattern = f"re.compile({text})" if rule.kind is RuleKind.REGEX else text
-        fields.setdefault(f"orig_to_new_{rule.kind}", []).append(f"{pattern}: {quote_literal(rule.replacement)},")
-    lines = [f"--- {file}", f" class {model_class}(…):", "     hf_to_vllm_mapper = WeightsMapper("]
-    for field, entries in fields.items():
-        lines += [f"+        {field}={{", *(f"+            {entry}" for entry in entries), "+        },"]
-    return Proposal(place=Place.MODEL_CLASS, file=file, reason=_explain(Place.MODEL_CLASS, reason), text=_join(lines))
+    text = patch_class(source, file, model_class, plain) if source else None
+    if text is None:
+        field = f"orig_to_new_{plain[0].kind}"
+        lines = [f"--- {file}", f" class {model_class}(…):", "     hf_to_vllm_mapper = WeightsMapper("]
+        lines += [f"+        {field}={{", *(f"+            {write_entry(rule)}" for rule in plain), "+        },"]
+        text = _join(lines)
+    reason = "a class of vLLM's own loads the model, and its mapper touches no other"
+    return Proposal(place=Place.MODEL_CLASS, file=file, reason=_explain(Place.MODEL_CLASS, reason), text=text)
 
 
-def _change_backend(rules: Sequence[Rule], reason: str) -> Proposal:
-    lines = [f"--- {_BACKEND}", " def _create_hf_to_vllm_mapper(self):"]
-    for rule in map(_as_regex, rules):
-        lines += [
-            f"+        orig_to_new_regex[re.compile({quote_literal(rule.pattern)})] = {quote_literal(rule.replacement)}"
-        ]
-    lines += ["         # Standardise base model prefix"]
-    return Proposal(place=Place.BACKEND, file=_BACKEND, reason=_explain(Place.BACKEND, reason), text=_join(lines))
+def _change_backend(rules: Sequence[Rule], reason: str, versions: VersionPair) -> Proposal:
+    """Behind all other rules, where they were tried."""
+    regexes = list(map(_as_regex, rules))
+    source = read_source(_BACKEND, versions)
+    text = patch_backend(source, _BACKEND, regexes) if source else None
+    if text is None:
+        lines = [f"--- {_BACKEND}", " def _create_hf_to_vllm_mapper(self):"]
+        for rule in regexes:
+            pattern, replacement = quote_literal(rule.pattern), quote_literal(rule.replacement)
+            lines += [f"+        orig_to_new_regex[re.compile({pattern})] = {replacement}"]
+        text = _join(lines)
+    return Proposal(place=Place.BACKEND, file=_BACKEND, reason=_explain(Place.BACKEND, reason), text=text)
 
 
 def _change_transformers(rules: Sequence[Rule], architecture: str, reason: str) -> Proposal:

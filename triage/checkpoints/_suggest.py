@@ -15,6 +15,8 @@ from triage.checkpoints._impact import SCOPED, Effect, describe_dispute, judge_o
 from triage.checkpoints._infer import Inference, infer_rules
 from triage.checkpoints._model import ModelDiff
 from triage.checkpoints._proposal import Proposal, propose_patch
+from triage.checkpoints._retry import TriedRule
+from triage.checkpoints._rules import write_mapper
 from triage.engine.architectures import Placement, Position, Trial, try_positions
 from triage.engine.history import VersionPair
 from triage.engine.weights import ModelImpl, Rule
@@ -23,7 +25,7 @@ from triage.errors import CheckpointError
 if TYPE_CHECKING:
     import pandas as pd
 
-SUGGESTED = "suggested rule"
+PROPOSED = "proposed rules"
 _ALL = "all"
 
 
@@ -63,39 +65,47 @@ def infer_diff_rules(
     )
 
 
-def tabulate_rules(inference: Inference) -> pd.DataFrame:
-    """The rules for reading: ``rule``, ``fixes`` and ``breaks`` (counts), ``first`` (key and name), ``note``.
+def tabulate_rules(tried: Sequence[TriedRule], inference: Inference) -> pd.DataFrame:
+    """The rules for reading: ``rule``, ``in vLLM's words``, ``fixes`` and ``breaks`` (counts), ``first``, ``note``.
 
-    >>> tabulate_rules(infer_rules({"a": (1,)}, {"b": (2,)})).empty
+    ``first`` is a key that the rule fixes, else one that it breaks; ``note`` says what an inferred rule rests on where
+    names alone decided it.
+
+    >>> tabulate_rules((), infer_rules({"a": (1,)}, {"b": (2,)})).empty
     True
     """
     import pandas as pd
 
+    notes = {found.rule: found.note for found in inference.rules}
     rows = []
-    for found in inference.rules:
-        keys, names = fold_layers(found.fixes), fold_layers(found.fixes.values())
-        rows.append((str(found.rule), len(found.fixes), len(found.breaks), f"{keys[0]} -> {names[0]}", found.note))
-    return pd.DataFrame(rows, columns=["rule", "fixes", "breaks", "first", "note"])
+    for found in tried:
+        fixed = [" -> ".join(fold_layers([name])[0] for name in pair) for pair in list(found.fixes.items())[:1]]
+        first = next(iter([*fixed, *found.breaks]), "")
+        counts = len(found.fixes), len(found.breaks)
+        rows.append((str(found.rule), write_mapper(found.rule), *counts, first, notes.get(found.rule, "")))
+    return pd.DataFrame(rows, columns=["rule", "in vLLM's words", "fixes", "breaks", "first", "note"])
 
 
-def try_dispute(inference: Inference, *, versions: Sequence[VersionPair], architectures: str = _ALL) -> list[Trial]:
-    """The positions of the upstream dispute, and the suggested rules, under each pair of versions.
+def try_dispute(positions: Sequence[Position], *, versions: Sequence[VersionPair], architectures: str) -> list[Trial]:
+    """The positions of the upstream dispute, and the proposed rules, under each pair of versions.
 
     ``architectures`` are model types with spaces between them, or ``all``, which takes a minute or so for each pair.
     """
-    positions = list_positions(inference)
     names = None if architectures.strip() == _ALL else architectures.split()
     return [try_positions(positions, versions=pair, architectures=names) for pair in versions]
 
 
-def list_positions(inference: Inference) -> tuple[Position, ...]:
-    """The positions of the dispute, and the suggested rules where there are any."""
-    rules = tuple(found.rule for found in inference.rules)
-    own = (Position(name=SUGGESTED, rules=rules, placement=Placement.LAST),) if rules else ()
+def list_positions(rules: Sequence[Rule]) -> tuple[Position, ...]:
+    """The positions of the dispute, and the proposed rules where there are any, behind all others.
+
+    >>> len(list_positions([]))
+    4
+    """
+    own = (Position(name=PROPOSED, rules=tuple(rules), placement=Placement.LAST),) if rules else ()
     return (*describe_dispute(), *own)
 
 
-def propose_fix(inference: Inference, trials: Sequence[Trial], folder: Path) -> Proposal | None:
+def propose_fix(rules: Sequence[Rule], trials: Sequence[Trial], folder: Path) -> Proposal | None:
     """The patch for the model in a folder, placed by the trials; None where no rule and no renaming mends it.
 
     The first trial is of the pair that refuses the checkpoint. Scoped renaming is preferred where any trial shows that
@@ -104,13 +114,14 @@ def propose_fix(inference: Inference, trials: Sequence[Trial], folder: Path) -> 
     model_type, model_class = read_architecture(folder)
     if any(_is_fixed_by_scope(trial, model_type) for trial in trials):
         return propose_patch((), architecture=model_type, model_class=model_class, scoped_renaming_fixes=True)
-    if not inference.rules:
+    if not rules:
         return None
     return propose_patch(
-        [found.rule for found in inference.rules],
+        rules,
         architecture=model_type,
         model_class=model_class,
-        impact=tabulate_impact(trials[0], SUGGESTED) if trials else None,
+        impact=tabulate_impact(trials[0], PROPOSED) if trials else None,
+        versions=trials[0].versions if trials else None,
     )
 
 

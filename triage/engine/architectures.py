@@ -257,15 +257,17 @@ def find_native_file(model_class: str, versions: VersionPair) -> str | None:
     The registry is read as text: importing it takes seconds and settles settings. Upstream:
     ``vllm/model_executor/models/registry.py``.
     """
-    folder = next((folder / "vllm" for folder in versions.folders if (folder / "vllm").is_dir()), None)
-    if folder is None:
-        spec = find_spec("vllm")
-        if spec is None or not spec.submodule_search_locations:
-            return None
-        folder = Path(spec.submodule_search_locations[0])
-    try:
-        registry = (folder / "model_executor" / "models" / "registry.py").read_text(encoding="utf-8")
-    except OSError:
-        return None
+    registry = read_source("vllm/model_executor/models/registry.py", versions) or ""
     found = re.search(rf'"{re.escape(model_class)}":\s*\(\s*"(\w+)"', registry)
     return f"vllm/model_executor/models/{found[1]}.py" if found else None
+
+
+def read_source(file: str, versions: VersionPair) -> str | None:
+    """The text of a file of vLLM's (``vllm/…``) under a pair of versions; None where it has none of that name."""
+    roots = [folder for folder in versions.folders if (folder / "vllm").is_dir()]
+    spec = find_spec("vllm") if not roots else None
+    roots += [Path(home).parent for home in spec.submodule_search_locations or ()] if spec else []
+    try:
+        return (roots[0] / file).read_text(encoding="utf-8") if roots else None
+    except OSError:
+        return None
