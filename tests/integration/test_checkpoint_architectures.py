@@ -3,6 +3,8 @@
 One process answers for all: importing vLLM takes longer than building ten tiny models.
 """
 
+import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -12,8 +14,9 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from triage.checkpoints import explain_end, explain_key, infer_model_rules, parse_rule, try_on_model
+from triage.checkpoints import Place, explain_end, explain_key, infer_model_rules, parse_rule, try_on_model
 from triage.checkpoints._model import judge_ends, request_weights
+from triage.checkpoints._suggest import propose_model_patch
 from triage.engine.environment import engine_environment
 from triage.engine.history import find_versions
 from triage.engine.weights import ModelImpl, RuleKind, WeightMap, map_many_weights
@@ -247,3 +250,26 @@ def test_rules_are_checked_by_vllms_own_loader_behind_its_renames_and_before_it_
 def test_a_classifier_is_built_with_its_head_by_the_transformers_backend_too(answers):
     for impl in BOTH:
         assert answers["bert_classifier", impl].diff.whole, answers["bert_classifier", impl].diff.fold()
+
+
+def test_the_proposed_patch_applied_to_vllm_makes_the_checkpoint_load(answers, tmp_path):
+    compared = answers["llava_new", ModelImpl.VLLM]
+    rules = [found.rule for found in infer_model_rules(compared).rules]
+    patch = propose_model_patch(compared, rules, impact=None)
+    assert (patch.place, patch.file) == (Place.MODEL_CLASS, "vllm/model_executor/models/llava.py")
+    installed = Path(importlib.util.find_spec("vllm").origin).parent
+    shutil.copytree(
+        installed, tmp_path / "fix" / "vllm", copy_function=os.symlink, ignore=shutil.ignore_patterns("*.pyc", "*.so")
+    )
+    path = tmp_path / "fix" / patch.file
+    source = path.read_text()
+    path.unlink()
+    path.write_text(source)
+    subprocess.run(["git", "init", "-q", tmp_path / "fix"], check=True)
+    subprocess.run(["git", "-C", tmp_path / "fix", "apply", "-"], input=patch.text, text=True, check=True)
+    checkout = find_versions(vllm=str(tmp_path / "fix"))
+    # The layout that was refused, and the one that loaded before.
+    requests = [replace(answers[name, ModelImpl.VLLM].request, trace=()) for name in ("llava_new", "llava")]
+    for request, answer in zip(requests, map_many_weights(requests, versions=checkout), strict=True):
+        assert not isinstance(answer, EngineError), answer
+        assert judge_ends(request, answer).diff.whole, judge_ends(request, answer).diff.fold()

@@ -183,7 +183,7 @@ def list_sentences(answer: KeysAnswer) -> Iterator[str]:
     yield from _describe_impact(answer.impact)
     if answer.proposal:
         yield answer.proposal.reason
-        yield from (f"  {line}" for line in answer.proposal.text.splitlines())
+        yield from answer.proposal.text.splitlines()
     if answer.engine:
         word = "loaded it and answered" if answer.engine.answered else f"did not answer: {answer.engine.error}"
         yield f"A real engine {word}."
