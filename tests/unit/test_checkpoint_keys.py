@@ -17,7 +17,7 @@ from triage.checkpoints import (
     plot_keys,
 )
 from triage.engine.history import VersionPair
-from triage.engine.weights import Rule, RuleKind, Step, WeightMap, WeightRequest
+from triage.engine.weights import End, Fate, Rule, RuleKind, Step, WeightMap, WeightRequest
 from triage.errors import EngineError
 from triage.result import Verdict
 
@@ -162,6 +162,27 @@ def test_dropped_keys_and_second_names_of_tied_weights_are_ignored():
     )
     assert dict(diff.ignored) == {"lm_head": "lm_head", "rotary": None}
     assert diff.whole
+
+
+def test_a_rule_that_drops_more_than_it_should_is_set_beside_the_parameter_that_it_robs():
+    """As vLLM's backend does with GPT-2: ``attn.bias``, meant for a mask, drops ``c_attn.bias`` as well."""
+    drop = Rule(kind=RuleKind.REGEX, pattern="model.a", replacement=None)
+    dropped = map_keys({KEY: None, "text.b": "model.text.b"}, OLD, steps=(Step(rule=drop, before=KEY, after=None),))
+    assert explain_end(dropped, KEY).endswith("is dropped by rule 1 (`regex model.a -> (dropped)`).")
+    robbed = replace(dropped.weights, expected={f"model.{KEY}": (2,)})
+    diff = replace(dropped.diff, missing=(f"model.{KEY}",))
+    words = explain_end(replace(dropped, weights=robbed, diff=diff), KEY)
+    assert f"and the parameter model.{KEY}, of the same shape and ending, gets no tensor" in words
+
+
+def test_an_end_says_what_the_loader_held_against_the_tensor():
+    place = replace(INSTALLED.weights, traces={KEY: ()}, expected={KEY: (9,)})
+    mismatched = replace(place, ends={KEY: End(fate=Fate.MISMATCHED, name=KEY, shape=(9,))})
+    tied = replace(place, expected={}, aliases={KEY: "other"}, ends={KEY: End(fate=Fate.IGNORED, name=KEY)})
+    assert "but its shape is [2], and its place there has [9]" in explain_end(
+        replace(INSTALLED, weights=mismatched), KEY
+    )
+    assert "the second name of other, to which it is tied" in explain_end(replace(INSTALLED, weights=tied), KEY)
 
 
 def test_a_scope_that_was_not_applied_is_named():

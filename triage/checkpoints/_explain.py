@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import regex
@@ -13,6 +15,8 @@ from triage.errors import EngineError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_SHARED_TAIL = 2  # parts: a module and its tensor
 
 
 def explain_key(compared: ModelDiff, key: str) -> pd.DataFrame:
@@ -41,7 +45,13 @@ def explain_end(compared: ModelDiff, key: str) -> str:
     end = steps[-1].after if steps else key
     changes = [(number, step) for number, step in enumerate(steps, start=1) if step.changed]
     if end is None:
-        return f"{key} is dropped by rule {changes[-1][0]} (`{changes[-1][1].rule}`)."
+        said = f"{key} is dropped by rule {changes[-1][0]} (`{changes[-1][1].rule}`)"
+        robbed = _find_robbed(compared, key)
+        return (
+            f"{said}, and the parameter {robbed}, of the same shape and ending, gets no tensor."
+            if robbed
+            else f"{said}."
+        )
     if end in compared.weights.expected:
         rules = "rule" if len(changes) == 1 else "rules"
         through = ", ".join(f"{number} (`{step.rule}`)" for number, step in changes)
@@ -62,6 +72,24 @@ def explain_end(compared: ModelDiff, key: str) -> str:
         if module := _find_module(step, key):
             return f"{sentence}: rule {number} (`{step.rule}`) would match what follows `{module}`, not the whole name."
     return f"{sentence}; of {len(steps)} rules, {len(changes)} changed it."
+
+
+def _find_robbed(compared: ModelDiff, key: str) -> str | None:
+    """A parameter without a tensor that a dropped key may have been meant for: a rule drops more than it should."""
+    parts = tuple(key.split("."))
+    _, shape = compared.request.tensors[key]
+    alike = {
+        name: _count_shared_tail(parts, tuple(name.split(".")))
+        for name in compared.diff.missing
+        if compared.weights.expected.get(name) == shape
+    }
+    best = max(alike, key=lambda name: alike[name], default=None)
+    return best if best is not None and alike[best] >= _SHARED_TAIL else None
+
+
+def _count_shared_tail(first: Sequence[str], second: Sequence[str]) -> int:
+    pairs = zip(reversed(first), reversed(second), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _explain_loader(compared: ModelDiff, key: str) -> str:

@@ -81,6 +81,20 @@ def patch_backend(source: str, file: str, rules: Sequence[Rule]) -> str | None:
     return _finish(source, lines, {place: new}, file, rules)
 
 
+def has_mapper(source: str, model_class: str) -> bool:
+    r"""Whether a class of this source assigns a mapper of its own.
+
+    >>> has_mapper("class M:\n    hf_to_vllm_mapper = WeightsMapper()", "M"), has_mapper("class M: pass", "M")
+    (True, False)
+    """
+    classes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == model_class]
+    return any(
+        isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == _MAPPER
+        for node in classes
+        for statement in node.body
+    )
+
+
 def _find_call(source: str, model_class: str) -> ast.Call | None:
     """The ``WeightsMapper(…)`` that a class assigns."""
     for node in ast.parse(source).body:

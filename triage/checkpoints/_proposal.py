@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from triage.checkpoints._impact import Effect
-from triage.checkpoints._patch import patch_backend, patch_class, write_entry
+from triage.checkpoints._patch import has_mapper, patch_backend, patch_class, write_entry
 from triage.checkpoints._rules import quote_literal, simplify_rule
 from triage.engine.architectures import find_native_file, read_source
 from triage.engine.history import VersionPair, find_versions
@@ -99,9 +99,14 @@ def _change_class(rules: Sequence[Rule], model_class: str, file: str, source: st
         plain = list(map(_as_regex, rules))
     text = patch_class(source, file, model_class, plain) if source else None
     if text is None:
-        field = f"orig_to_new_{plain[0].kind}"
-        lines = [f"--- {file}", f" class {model_class}(…):", "     hf_to_vllm_mapper = WeightsMapper("]
-        lines += [f"+        {field}={{", *(f"+            {write_entry(rule)}" for rule in plain), "+        },"]
+        entries = [f"+            {write_entry(rule)}" for rule in plain]
+        field = [f"+        orig_to_new_{plain[0].kind}={{", *entries, "+        },"]
+        lines = [f"--- {file}", f" class {model_class}(…):"]
+        if source and not has_mapper(source, model_class):
+            lines += ["+    hf_to_vllm_mapper = WeightsMapper(", *field, "+    )", " def load_weights(self, weights):"]
+            lines += ["+    # hand mapper=self.hf_to_vllm_mapper to the AutoWeightsLoader, or weights to its apply()"]
+        else:
+            lines += ["     hf_to_vllm_mapper = WeightsMapper(", *field]
         text = _join(lines)
     reason = "a class of vLLM's own loads the model, and its mapper touches no other"
     return Proposal(place=Place.MODEL_CLASS, file=file, reason=_explain(Place.MODEL_CLASS, reason), text=text)
