@@ -1,0 +1,147 @@
+"""Every field of every answer is described in docs/commands.md, and no field is described that does not exist."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from tests.unit.test_docs import read_section
+from triage.cases import read_case
+from triage.report import plan_cases, reproduce_cases
+from triage.result import Arm, Evidence, Result
+
+ROW = re.compile(r"^\| `([A-Za-z_][\w.*\[\]]*)` \|", re.M)
+LOG = """\
+E   HW Exception by GPU node-9 (Agent handle: 0x34a5fb20) reason :GPU Hang
+RuntimeError: Engine core initialization failed. See root cause above.
+FAILED tests/a.py::test_x - assert 1 == 2
+"""
+# The start of a server, which then stops itself.
+HANGS = """
+import os, signal
+print("INFO 11-23 15:34:50 [model_runner.py:1] Starting to load model x...", flush=True)
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
+LEAVES = "import subprocess; subprocess.Popen(['sleep', '60'])"
+
+
+def list_paths(value: Any, path: str = "") -> Iterator[str]:
+    """The fields of an answer: ``a.b`` of an object, ``a[].b`` of the objects in a list."""
+    if isinstance(value, dict):
+        for name, held in value.items():
+            yield f"{path}.{name}".lstrip(".")
+            yield from list_paths(held, f"{path}.{name}".lstrip("."))
+    elif isinstance(value, list):
+        for held in value:
+            yield from list_paths(held, f"{path}[]")
+
+
+def is_described(path: str, described: set[str]) -> bool:
+    """Itself, a container of what is described, or below a field whose names are free (``dtypes.*``)."""
+    parents = [path[: match.start()] for match in re.finditer(r"(?:\[\])?\.", path)]
+    free = {f"{parent}{end}.*" for parent in parents for end in ("", "[]")}
+    container = any(other.startswith((f"{path}.", f"{path}[]")) for other in described)
+    return path in described or bool(free & described) or container
+
+
+def check(command: str, *answers: Any) -> None:
+    described = set(ROW.findall(read_section(command)))
+    seen = {path for answer in answers for path in list_paths(answer)}
+    assert sorted(path for path in seen if not is_described(path, described)) == [], "not described"
+    known = {path.replace("[]", "") for path in seen}
+    stale = [d for d in described if d.removesuffix(".*").replace("[]", "") not in known]
+    assert sorted(stale) == [], "described, but not there"
+
+
+def ask(*words: object) -> Any:
+    command = [sys.executable, "-m", "triage.cli", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_cases_and_doctor_and_new(tmp_path: Path) -> None:
+    check("cases", ask("cases", "--json"))
+    check("doctor", ask("doctor", "--json"))
+    words = ("--family", "token_count", "--upstream", "https://github.com/a/b/pull/1", "--test", "t.py")
+    check("new", ask("new", "mine", *words, "--catalogue", tmp_path, "--json"))
+
+
+def test_log(tmp_path: Path) -> None:
+    path = tmp_path / "job.log"
+    path.write_text(LOG)
+    check("log", ask("log", path, "--json"))
+
+
+def test_watch(tmp_path: Path) -> None:
+    """One that hangs and one that leaves a daemon: together they fill nearly every field."""
+    records = []
+    for name, code in {"hung": HANGS, "left": LEAVES}.items():
+        words = ["watch", "--stall-s", "2", "--out", str(tmp_path / name), "--", sys.executable, "-c", code]
+        subprocess.run([sys.executable, "-m", "triage.cli", *words], capture_output=True, check=False)
+        records.append(json.loads((tmp_path / name / "hang.json").read_text()))
+    check("watch", *records)
+
+
+def test_run(tmp_path: Path) -> None:
+    """The records of a run that is stopped before it starts, and a whole result."""
+    import threading
+
+    stop = threading.Event()
+    stop.set()
+    reproduce_cases(plan_cases([read_case("gemma3-legacy-keys")]), tmp_path, stop=stop)  # a report of another case
+    plans = plan_cases([read_case("e5-token-count")])
+    [opened] = reproduce_cases(plans, tmp_path, stop=stop)
+    whole = opened.model_copy(
+        update={
+            "arms": (Arm(name="a", verdict=opened.verdict, cause="c"),),
+            "evidence": (Evidence(statement="s", observed="o"),),
+            "findings": {"drift": 1},
+            "snapshots": {"a": "b"},
+        }
+    )
+    index = json.loads((tmp_path / "index.json").read_text())
+    check("run", index, whole.model_dump(mode="json"))
+    assert set(Result.model_fields) <= set(whole.model_dump())
+
+
+@pytest.mark.engine
+def test_tokens() -> None:
+    check("tokens", ask("tokens", "tiny:e5-metaspace", "tiny:e5-whitespace", "--text", "Paris. ", "--all", "--json"))
+
+
+@pytest.mark.engine
+def test_keys(tmp_path: Path) -> None:
+    key = "vision_tower.vision_model.embeddings.patch_embedding.weight"
+    rule = r"^vision_tower\.vision_model\.=vision_tower."
+    against = ask(
+        "keys", "tiny:gemma3-legacy", "--against", "tiny:gemma3-new", "--trace", key, "--rule", rule, "--json"
+    )
+    suggested = ask("keys", "tiny:gemma3-legacy", "--against", "tiny:gemma3-new", "--json")
+    model = ask("keys", "tiny:gemma3-legacy", "--json")
+    for name, shape in {"narrow": (2, 3), "wide": (2, 4)}.items():
+        save_file({"a.weight": np.zeros(shape, np.float32)}, tmp_path / f"{name}.safetensors")
+    other = ask("keys", tmp_path / "narrow.safetensors", "--against", tmp_path / "wide.safetensors", "--json")
+    check("keys", against, suggested, model, other | {"confirmed": CONFIRMED, "suggested_rules": [NOTED]})
+
+
+CONFIRMED = dict.fromkeys(("answered", "refused_keys", "error", "startup_s"))  # an engine start takes half a minute
+NOTED = {"note": "x"}
+
+
+@pytest.mark.engine
+def test_plan() -> None:
+    words = ("plan", "tiny:qwen25vl", "--limit-mm-per-prompt", '{"image": 1}', "--suggest", "image=1", "--json")
+    check("plan", ask(*words))
+
+
+@pytest.mark.engine
+def test_matrix() -> None:
+    check("matrix", ask("matrix", "tiny:gemma3-new", "--json"))
