@@ -166,6 +166,16 @@ def test_a_folder_of_shards_is_read_whole_without_an_index(tmp_path):
     assert read_checkpoint(tmp_path)["shard"].tolist() == ["one.safetensors", "two.safetensors", "two.safetensors"]
 
 
+@pytest.mark.parametrize(("numbers", "missing"), [((1, 3), 2), ((1, 2), 3), ((0, 2), 1), ((0, 1, 2), None)])
+def test_a_missing_shard_is_told_by_the_names_of_the_others(tmp_path, numbers, missing):
+    write_shards(tmp_path, **{f"model-{n:05}-of-00003": [f"key{n}"] for n in numbers})
+    if missing is None:
+        assert len(read_checkpoint(tmp_path)) == 3
+        return
+    with pytest.raises(CheckpointError, match=f"model-{missing:05}-of-00003.safetensors: the file is missing"):
+        read_checkpoint(tmp_path)
+
+
 def test_an_index_decides_which_files_count(tmp_path):
     write_shards(tmp_path, one=["a"], consolidated=["a", "b"])
     index = write_index(tmp_path, {"a": "one.safetensors"})
