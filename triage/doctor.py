@@ -14,10 +14,10 @@ from pathlib import Path
 import psutil
 from packaging.specifiers import SpecifierSet
 
-from triage.engine.cache import find_cache
 from triage.engine.environment import Platform, needs_torchvision_shim, read_platform, read_torch_build
 from triage.engine.versions import KNOWN_VLLM, read_versions
 from triage.errors import MissingDependencyError
+from triage.files import find_cache
 
 _CACHE_BYTES = 3 * 2**30  # tiny checkpoints, and a few historical versions of vLLM at 0.4 GB each
 _MEMORY_BYTES = 4 * 2**30  # one CPU server with a tiny checkpoint, and the notebook kernel beside it

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import platformdirs
-
 from triage.errors import StorageError
 
 _HINT = "Set TRIAGE_CACHE to another folder."
-
-
-def find_cache() -> Path:
-    """The cache folder: ``TRIAGE_CACHE`` where it is set, else the user's cache. It need not exist yet.
-
-    >>> find_cache().is_absolute()
-    True
-    """
-    return Path(os.environ.get("TRIAGE_CACHE") or platformdirs.user_cache_path("triage")).absolute()
 
 
 def build_whole(folder: Path, build: Callable[[Path], None]) -> None:

@@ -21,10 +21,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from triage.engine.cache import build_whole, find_cache
+from triage.engine.cache import build_whole
 from triage.engine.environment import engine_environment
 from triage.engine.versions import read_versions
 from triage.errors import InputError, MissingDependencyError, StorageError, UnsupportedVersionError
+from triage.files import find_cache
 from triage.processes import start_guarded
 
 # vLLM's wheel for the CPU holds the same Python files as the others, in a tenth of the size.

@@ -19,11 +19,11 @@ from triage.engine._config import list_given_arguments, make_vllm_config
 from triage.engine._names import load_name
 from triage.engine._probe import run_probe
 from triage.engine.models import check_model_folder
+from triage.redaction import redact_json
 
 # Differ from run to run without meaning anything, or repeat the model's own config.json.
 _SKIPPED = frozenset({"instance_id", "hf_config", "hf_text_config", "hf_image_processor_config", "model_info"})
 _RANDOM_VARIABLES = frozenset({"VLLM_OBJECT_STORAGE_SHM_BUFFER_NAME"})
-_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 _MAX_DEPTH = 8
 
 
@@ -91,10 +91,8 @@ def _answer(model: str, args: list[str]) -> dict[str, Any]:
 
 
 def _read_variable(name: str, read: Any) -> Any:
-    if _SECRET.search(name):
-        return "(not recorded)"
     try:
-        return _simplify(read())
+        return redact_json(_simplify(read()), name=name)
     except (ValueError, ImportError, OSError, RuntimeError) as error:  # some look for devices that are not here
         return f"({type(error).__name__})"
 
@@ -107,7 +105,7 @@ def _flatten(value: Any, name: str, into: dict[str, Any], depth: int = 0) -> Non
                 inner = getattr(value, field.name, None)
                 _flatten(inner, f"{name}.{field.name}".lstrip("."), into, depth + 1)
     else:
-        into[name] = "(not recorded)" if _SECRET.search(name.rpartition(".")[2]) else _simplify(value)
+        into[name] = redact_json(_simplify(value), name=name.rpartition(".")[2])
 
 
 def _simplify(value: Any) -> Any:
