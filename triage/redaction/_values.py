@@ -16,8 +16,11 @@ _PERSON = re.compile(
     r"(SUDO_|GIT_(AUTHOR|COMMITTER)_|BUILDKITE_BUILD_(CREATOR|AUTHOR)(_EMAIL)?|.*_)?(USER(NAME)?|LOGNAME)"
 )
 _MAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+")
-_MACHINE = re.compile(r"HOST(NAME)?|.*_(HOST|HOSTNAME|HOST_IP|NODENAME|NODELIST|NODEADDR)|SSH_(CONNECTION|CLIENT|TTY)")
-_LOCAL = re.compile(r"|localhost|127\.[\d.]+|::1|0\.0\.0\.0|https?://.*")
+_MACHINE = re.compile(
+    r"HOST(NAME)?|.*_(HOST|HOSTNAME|HOST_IP|NODE_?NAME|NODELIST|NODEADDR|POD_NAME|CONTAINER_NAME|PROXY|INDEX_URL)"
+    r"|(POD|CONTAINER|NODE|COMPUTER)_?NAME|SSH_(CONNECTION|CLIENT|TTY)|(http|https|ftp|all|no)_proxy"
+)
+_LOCAL = re.compile(r"|localhost|127\.[\d.]+|::1|0\.0\.0\.0|https://(index\.)?(pypi|download\.pytorch)\.org/.*")
 
 
 def redact_value(name: str, value: str) -> str:

@@ -3,31 +3,65 @@
 Upstream: vLLM PR #42909 passed ``--no-enable-prefix-caching --max-num-seqs 1`` and ``VLLM_ROCM_USE_SKINNY_GEMM=0`` to
 the server of the GritLM test, whose cosines came near their tolerance on ROCm with the defaults.
 
->>> compare_cosines([1.0, 0.0], [1.0, 1.0]).__round__(3)
+The names load on first use: a capture must not wait for pandas.
+
+>>> from triage import settings
+>>> settings.compare_cosines([1.0, 0.0], [1.0, 1.0]).__round__(3)
 0.707
 """
 
-from triage.engine.resolved import ResolvedConfig, resolve_config
-from triage.settings._classify import classify_settings_leak
-from triage.settings._pairs import (
-    PairTexts,
-    ServedPairs,
-    check_tolerance,
-    compare_cosines,
-    compare_margins,
-    explain_margins,
-    measure_pairs,
-    measure_reference,
-    platform_args,
-)
-from triage.settings._plot import plot_margins
-from triage.settings._resolved import compare_resolved, list_idle, list_leaks
-from triage.settings._stand_in import choose_model
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from triage.engine.resolved import ResolvedConfig, resolve_config
+    from triage.settings._capture import capture_environment
+    from triage.settings._classify import classify_settings_leak
+    from triage.settings._pairs import (
+        PairTexts,
+        ServedPairs,
+        check_tolerance,
+        compare_cosines,
+        compare_margins,
+        explain_margins,
+        measure_pairs,
+        measure_reference,
+        platform_args,
+    )
+    from triage.settings._plot import plot_margins
+    from triage.settings._record import EnvironmentCapture, read_capture
+    from triage.settings._resolved import compare_resolved, list_idle, list_leaks
+    from triage.settings._stand_in import choose_model
+
+_HOME = {
+    "EnvironmentCapture": "settings._record",
+    "PairTexts": "settings._pairs",
+    "ResolvedConfig": "engine.resolved",
+    "ServedPairs": "settings._pairs",
+    "capture_environment": "settings._capture",
+    "check_tolerance": "settings._pairs",
+    "choose_model": "settings._stand_in",
+    "classify_settings_leak": "settings._classify",
+    "compare_cosines": "settings._pairs",
+    "compare_margins": "settings._pairs",
+    "compare_resolved": "settings._resolved",
+    "explain_margins": "settings._pairs",
+    "list_idle": "settings._resolved",
+    "list_leaks": "settings._resolved",
+    "measure_pairs": "settings._pairs",
+    "measure_reference": "settings._pairs",
+    "platform_args": "settings._pairs",
+    "plot_margins": "settings._plot",
+    "read_capture": "settings._record",
+    "resolve_config": "engine.resolved",
+}
 
 __all__ = [
+    "EnvironmentCapture",
     "PairTexts",
     "ResolvedConfig",
     "ServedPairs",
+    "capture_environment",
     "check_tolerance",
     "choose_model",
     "classify_settings_leak",
@@ -41,5 +75,12 @@ __all__ = [
     "measure_reference",
     "platform_args",
     "plot_margins",
+    "read_capture",
     "resolve_config",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"triage.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
