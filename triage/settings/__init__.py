@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from triage.engine.resolved import ResolvedConfig, resolve_config
     from triage.settings._capture import capture_environment
     from triage.settings._classify import classify_settings_leak
+    from triage.settings._diff import Change, Difference, EnvironmentDiff, compare_captures
+    from triage.settings._issue import render_for_issue
     from triage.settings._pairs import (
         PairTexts,
         ServedPairs,
@@ -34,6 +36,11 @@ if TYPE_CHECKING:
     from triage.settings._stand_in import choose_model
 
 _HOME = {
+    "Change": "settings._diff",
+    "Difference": "settings._diff",
+    "EnvironmentDiff": "settings._diff",
+    "compare_captures": "settings._diff",
+    "render_for_issue": "settings._issue",
     "EnvironmentCapture": "settings._record",
     "PairTexts": "settings._pairs",
     "ResolvedConfig": "engine.resolved",
@@ -57,7 +64,10 @@ _HOME = {
 }
 
 __all__ = [
+    "Change",
+    "Difference",
     "EnvironmentCapture",
+    "EnvironmentDiff",
     "PairTexts",
     "ResolvedConfig",
     "ServedPairs",
@@ -65,6 +75,7 @@ __all__ = [
     "check_tolerance",
     "choose_model",
     "classify_settings_leak",
+    "compare_captures",
     "compare_cosines",
     "compare_margins",
     "compare_resolved",
@@ -76,6 +87,7 @@ __all__ = [
     "platform_args",
     "plot_margins",
     "read_capture",
+    "render_for_issue",
     "resolve_config",
 ]
 
