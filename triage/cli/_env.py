@@ -89,6 +89,52 @@ def diff(
         _print_diff(found, every=every)
 
 
+@env.command()
+def bisect(
+    good: Annotated[Path, typer.Argument(metavar="A", help="The capture of the box where the command passes.")],
+    bad: Annotated[Path, typer.Argument(metavar="B", help="The capture of the box where it fails.")],
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="-- CMD...", help="The command, after two dashes.", show_default=False)
+    ] = None,
+    *,
+    runs: Annotated[int, typer.Option("--runs", metavar="N", help="Runs for each try; more for a flaky failure.")] = 1,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout-s", metavar="S", help="The time limit of one run; beyond it is no failure.")
+    ] = 3600.0,
+    state: Annotated[
+        Path | None, typer.Option("--state", metavar="FILE", help="Keep every outcome here, and go on from it.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the smallest set of variables, arguments and package versions of B that makes a command fail.
+
+    Every run starts from A and takes over some of what differs in B. The server's arguments stand in place of the word
+    {arguments}, else at the end. Two that do harm only together are found. What cannot be switched here is named.
+    """
+    from triage.settings._bisect import bisect_environment, plan_bisect
+    from triage.settings._record import read_capture
+
+    notes = open_console(stderr=True)
+    plan = plan_bisect(read_capture(good), read_capture(bad))
+    result = bisect_environment(
+        plan,
+        command or [],
+        runs=runs,
+        timeout_s=timeout_s,
+        state=state,
+        on_progress=lambda words: notes.print(f"[dim]{quote(words)}[/]"),
+    )
+    if as_json:
+        typer.echo(json.dumps(result.to_json()))
+        return
+    from triage.settings._diff import EnvironmentDiff
+
+    _print_diff(EnvironmentDiff(differences=result.culprits), every=True)
+    kind = "Together they make" if len(result.culprits) > 1 else "It makes"
+    least = "; without any one of them it passes" if len(result.culprits) > 1 else ""
+    open_console(stderr=False).print(f"{kind} the command fail{least}. {result.runs} runs.")
+
+
 _LIKELY = 40
 
 
@@ -127,7 +173,9 @@ def _print_diff(found: EnvironmentDiff, *, every: bool) -> None:
     if shown:
         console.print(table)
     rest = len(found.differences) - len(shown)
-    told = f"{len(found.differences)} differences" + (f", {rest} of them not known to matter: --all" if rest else "")
+    told = f"{len(found.differences)} difference{'s' * (len(found.differences) != 1)}" + (
+        f", {rest} of them not known to matter: --all" if rest else ""
+    )
     console.print(told if found.differences else "The two captures do not differ.")
     for text in found.not_compared:
         open_console(stderr=True).print(f"[yellow]not compared[/] {quote(clean_value(text))}")

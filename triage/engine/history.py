@@ -92,6 +92,17 @@ def find_versions(*, vllm: str = INSTALLED, transformers: str = INSTALLED) -> Ve
     return VersionPair(vllm=names["vllm"], transformers=names[_TRANSFORMERS], folders=tuple(folders))
 
 
+def fetch_package(distribution: str, version: str) -> Path:
+    """A folder for the PYTHONPATH that holds one version of one package, without what it requires; fetched once.
+
+    Raises as `find_versions`.
+    """
+    folder = find_cache() / "packages" / _name_python() / f"{distribution}-{version}"
+    if not folder.is_dir():
+        build_whole(folder, lambda work: _run_pip(work, [f"{distribution}=={version}"]))
+    return folder
+
+
 def list_cached() -> list[str]:
     """The versions that are in the cache for the running Python, as ``vllm 0.21.0``, oldest first."""
     names = {_VLLM: "vllm", _TRANSFORMERS: _TRANSFORMERS}

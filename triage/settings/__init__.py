@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from triage.engine.resolved import ResolveAs, ResolvedConfig, resolve_config
+    from triage.settings._bisect import BisectResult, bisect_environment, plan_bisect
     from triage.settings._capture import capture_environment
     from triage.settings._classify import classify_settings_leak
     from triage.settings._diff import Change, Difference, EnvironmentDiff, compare_captures
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from triage.settings._stand_in import choose_model
 
 _HOME = {
+    "BisectResult": "settings._bisect",
     "Change": "settings._diff",
     "DefaultSource": "settings._leaks",
     "Difference": "settings._diff",
@@ -56,6 +58,7 @@ _HOME = {
     "ResolvedConfig": "engine.resolved",
     "ServedPairs": "settings._pairs",
     "Setting": "settings._effect",
+    "bisect_environment": "settings._bisect",
     "capture_environment": "settings._capture",
     "check_tolerance": "settings._pairs",
     "choose_model": "settings._stand_in",
@@ -75,6 +78,7 @@ _HOME = {
     "measure_pairs": "settings._pairs",
     "measure_reference": "settings._pairs",
     "measure_settings": "settings._effect",
+    "plan_bisect": "settings._bisect",
     "plan_settings": "settings._effect",
     "platform_args": "settings._pairs",
     "plot_effects": "settings._plot",
@@ -86,6 +90,7 @@ _HOME = {
 }
 
 __all__ = [
+    "BisectResult",
     "Change",
     "DefaultSource",
     "Difference",
@@ -97,6 +102,7 @@ __all__ = [
     "ResolvedConfig",
     "ServedPairs",
     "Setting",
+    "bisect_environment",
     "capture_environment",
     "check_tolerance",
     "choose_model",
@@ -116,6 +122,7 @@ __all__ = [
     "measure_pairs",
     "measure_reference",
     "measure_settings",
+    "plan_bisect",
     "plan_settings",
     "platform_args",
     "plot_effects",
