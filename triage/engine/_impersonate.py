@@ -63,20 +63,20 @@ def _make_cuda() -> Any:
     from vllm.platforms.cuda import NonNvmlCudaPlatform
     from vllm.platforms.interface import DeviceCapability
 
-    capability = classmethod(lambda _cls, _device=0: DeviceCapability(9, 0))
+    capability = classmethod(lambda *_, **__: DeviceCapability(9, 0))
     return _name_device(
         NonNvmlCudaPlatform,
         name="NVIDIA H100 80GB HBM3",
         memory_bytes=80 * _GIB,
         get_device_capability=capability,
-        log_warnings=classmethod(lambda _cls: None),
+        log_warnings=classmethod(lambda *_: None),
     )
 
 
 def _name_device(kind: type, *, name: str, memory_bytes: int, **more: Any) -> Any:
     answers = {
-        "get_device_name": classmethod(lambda _cls, _device=0: name),
-        "get_device_total_memory": classmethod(lambda _cls, _device=0: memory_bytes),
-        "device_count": classmethod(lambda _cls: 1),
+        "get_device_name": classmethod(lambda *_, **__: name),
+        "get_device_total_memory": classmethod(lambda *_, **__: memory_bytes),
+        "device_count": classmethod(lambda *_: 1),
     }
     return type(kind.__name__, (kind,), answers | more)()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from triage.hangs._collect import collect_evidence, take_sample
     from triage.hangs._device import DeviceWait, find_device_wait
     from triage.hangs._faulthandler import prepare_stacks
+    from triage.hangs._gpu import list_holders
     from triage.hangs._machine import Baseline, read_baseline
     from triage.hangs._plot import explain_record, plot_timeline
     from triage.hangs._read import parse_record, read_record
@@ -73,6 +74,7 @@ _HOME = {
     "diagnose": "_classify",
     "explain_record": "_plot",
     "find_device_wait": "_device",
+    "list_holders": "_gpu",
     "parse_record": "_read",
     "plot_timeline": "_plot",
     "prepare_stacks": "_faulthandler",
@@ -113,6 +115,7 @@ __all__ = [
     "diagnose",
     "explain_record",
     "find_device_wait",
+    "list_holders",
     "parse_record",
     "plot_timeline",
     "prepare_stacks",
