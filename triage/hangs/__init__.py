@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from triage.hangs._gpu import list_holders
     from triage.hangs._machine import Baseline, read_baseline
     from triage.hangs._plot import explain_record, plot_timeline
+    from triage.hangs._ptrace import why_no_ptrace
     from triage.hangs._read import parse_record, read_record
     from triage.hangs._record import (
         Diagnosis,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from triage.hangs._watch import watch_command
 
 _HOME = {
+    "why_no_ptrace": "_ptrace",
     "Baseline": "_machine",
     "DeviceWait": "_device",
     "Diagnosis": "_record",
@@ -126,6 +128,7 @@ __all__ = [
     "take_sample",
     "watch_command",
     "watch_startup",
+    "why_no_ptrace",
 ]
 
 

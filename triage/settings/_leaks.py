@@ -17,6 +17,7 @@ from triage.settings._variables import find_group
 if TYPE_CHECKING:
     import pandas as pd
 
+_SHOWN_ITEMS = 4
 _REDACTED = "(not recorded)"
 # Where things lie and what is said differ between any two boxes and compute nothing.
 _NO_LEAKS = ("_CACHE_DIR", "_CACHE_ROOT", "_PATH", "_LOGGING", "_DIR", "_URL")
@@ -25,8 +26,8 @@ _NO_LEAKS = ("_CACHE_DIR", "_CACHE_ROOT", "_PATH", "_LOGGING", "_DIR", "_URL")
 class DefaultSource(StrEnum):
     """Who decides what a default resolves to."""
 
-    PLATFORM = "platform"  # vllm/platforms: the class of the platform
     DEVICE_AND_USAGE = "device and usage"  # the engine arguments, by memory and name of the device and by who asks
+    PLATFORM = "platform"  # vllm/platforms: the class of the platform
     MODEL = "model"  # the model's configuration
     DERIVED = "derived"  # another config, from settings that were resolved before
     LITERAL = "literal"  # the default that is written beside the field
@@ -70,6 +71,7 @@ def find_leaks(resolved: Mapping[str, ResolvedConfig]) -> tuple[Leak, ...]:
     for argument, option in sorted(base.options.items()):
         if argument not in base.given_arguments:
             found += _find_in_argument(argument, option, resolved, base)
+    found.sort(key=lambda leak: (list(DefaultSource).index(leak.source), leak.name))
     return (*found, *_find_in_variables(resolved, base))
 
 
@@ -118,11 +120,12 @@ def _find_in_fields(
     """The plain fields of an argument that is a whole config, ``--compilation-config``; lists follow from others."""
     found = []
     for path in base.settings:
-        if path.startswith(f"{argument}.") and path.count(".") == 1:
+        field = path.removeprefix(f"{argument}.")
+        if path.startswith(f"{argument}.") and "." not in field and field not in base.options:
             values = {label: config.settings.get(path) for label, config in resolved.items()}
             plain = all(value is None or isinstance(value, (str, int, float)) for value in values.values())
             if plain and _differ(values):
-                found.append(_make_leak(path, f"{option}.{path.partition('.')[2]}", values, base.sources.get(path)))
+                found.append(_make_leak(path, f"{option}.{field}", values, base.sources.get(path)))
     return found
 
 
@@ -200,4 +203,6 @@ def _say_variable(value: JsonValue) -> str:
 
 
 def _show(value: JsonValue) -> str:
+    if isinstance(value, list) and len(value) > _SHOWN_ITEMS:
+        return f"{len(value)} values, {value[0]} to {value[-1]}"
     return "unset" if value is None else value if isinstance(value, str) else json.dumps(value)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from triage.engine.hub import find_hub_cache
 from triage.machine.asking import run_tool
 from triage.redaction import redact_text
 from triage.settings._record import HubModel
@@ -119,8 +120,7 @@ def _read_recorded_commit(package: Path) -> dict[str, str]:
 
 def read_hub(environ: Mapping[str, str]) -> dict[str, HubModel]:
     """The models of the Hub cache with their commits, from the names in its folders; no blob is looked at."""
-    home = Path(environ.get("HF_HOME") or Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "huggingface"))
-    cache = Path(environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE") or home / "hub")
+    cache = find_hub_cache(environ)
     found = {}
     for folder in sorted(cache.glob("models--*")):
         name = folder.name.removeprefix("models--").replace("--", "/", 1)
