@@ -4,7 +4,16 @@ import pytest
 
 from triage.cases import read_case
 from triage.engine.models import find_model
-from triage.settings import DefaultSource, Leak, ResolveAs, ResolvedConfig, find_leaks, list_pins, resolve_config
+from triage.settings import (
+    DefaultSource,
+    Leak,
+    ResolveAs,
+    ResolvedConfig,
+    find_leaks,
+    list_pins,
+    resolve_config,
+    resolve_platforms,
+)
 
 pytestmark = pytest.mark.engine
 
@@ -13,8 +22,7 @@ ARGS = ["--runner", "pooling", "--max-model-len", str(read_case("gritlm-server-d
 
 @pytest.fixture(scope="module")
 def resolved() -> dict[str, ResolvedConfig]:
-    model = find_model("tiny:gritlm-mistral")
-    return {platform.value: resolve_config(model, args=ARGS, platform=platform) for platform in ResolveAs}
+    return resolve_platforms(find_model("tiny:gritlm-mistral"), list(ResolveAs), args=ARGS)
 
 
 @pytest.fixture(scope="module")

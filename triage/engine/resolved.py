@@ -10,6 +10,7 @@ import enum
 import os
 import re
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from triage.engine._probe import run_probe
 from triage.engine.models import check_model_folder
 from triage.redaction import redact_json, redact_value
 
-__all__ = ["ResolveAs", "ResolvedConfig", "list_architectures", "resolve_config"]
+__all__ = ["ResolveAs", "ResolvedConfig", "list_architectures", "resolve_config", "resolve_platforms"]
 
 # Differ from run to run without meaning anything, or repeat the model's own config.json.
 _SKIPPED = frozenset({"instance_id", "hf_config", "hf_text_config", "hf_image_processor_config", "model_info"})
@@ -80,6 +81,23 @@ def resolve_config(
     request = {"model": str(model), "args": list(args), "platform": platform.value}
     answer = run_probe(f"{__name__}:_answer", request, env=env, timeout_s=timeout_s)
     return ResolvedConfig.model_validate(answer)
+
+
+def resolve_platforms(
+    model: Path,
+    platforms: Sequence[ResolveAs],
+    *,
+    args: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+    timeout_s: float = 240.0,
+) -> dict[str, ResolvedConfig]:
+    """`resolve_config` for several platforms, side by side, by their names. Raises the first error of any."""
+
+    def resolve(platform: ResolveAs) -> ResolvedConfig:
+        return resolve_config(model, args=args, env=env, platform=platform, timeout_s=timeout_s)
+
+    with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
+        return dict(zip([platform.value for platform in platforms], pool.map(resolve, platforms), strict=True))
 
 
 def list_architectures(*, timeout_s: float = 240.0) -> frozenset[str]:

@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from triage.engine.resolved import ResolveAs, ResolvedConfig, resolve_config
+    from triage.engine.resolved import ResolveAs, ResolvedConfig, resolve_config, resolve_platforms
     from triage.settings._bisect import BisectResult, bisect_environment, plan_bisect
     from triage.settings._capture import capture_environment
     from triage.settings._classify import classify_settings_leak
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from triage.settings._record import EnvironmentCapture, read_capture
     from triage.settings._resolved import compare_resolved, list_idle, list_leaks
     from triage.settings._stand_in import choose_model
+    from triage.settings._tables import tabulate_capture
 
 _HOME = {
     "BisectResult": "settings._bisect",
@@ -86,6 +87,8 @@ _HOME = {
     "read_capture": "settings._record",
     "render_for_issue": "settings._issue",
     "resolve_config": "engine.resolved",
+    "resolve_platforms": "engine.resolved",
+    "tabulate_capture": "settings._tables",
     "tabulate_leaks": "settings._leaks",
 }
 
@@ -130,6 +133,8 @@ __all__ = [
     "read_capture",
     "render_for_issue",
     "resolve_config",
+    "resolve_platforms",
+    "tabulate_capture",
     "tabulate_leaks",
 ]
 

@@ -36,16 +36,24 @@ class Setting:
 
 
 def plan_settings(
-    explicit_args: Sequence[str], explicit_env: Mapping[str, str], *, processes: int = 2
+    explicit_args: Sequence[str],
+    explicit_env: Mapping[str, str],
+    *,
+    default_prefix_caching: bool = False,
+    processes: int = 2,
 ) -> tuple[Setting, ...]:
     """The defaults (in ``processes`` fresh servers, for the noise between them), all explicit settings, and each alone.
 
-    Each alone: prefix caching on and off, one sequence at a time, float32, and what ``explicit_env`` sets; the last
-    only where it is read, on ROCm.
+    Each alone: prefix caching on (``default_prefix_caching`` says that it is on anyway: then off), one sequence at a
+    time, float32, and what ``explicit_env`` sets; the last only where it is read, on ROCm.
     """
+    caching = (
+        Setting(name="no prefix caching", args=("--no-enable-prefix-caching",))
+        if default_prefix_caching
+        else Setting(name="prefix caching", args=("--enable-prefix-caching",))
+    )
     alone = [
-        Setting(name="prefix caching", args=("--enable-prefix-caching",)),
-        Setting(name="no prefix caching", args=("--no-enable-prefix-caching",)),
+        caching,
         Setting(name="one sequence", args=("--max-num-seqs", "1")),
         Setting(name="float32", args=("--dtype", "float32")),
     ]
