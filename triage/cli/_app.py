@@ -12,6 +12,7 @@ import typer
 
 from triage.cli._cases import cases
 from triage.cli._doctor import doctor
+from triage.cli._env import env
 from triage.cli._index import index
 from triage.cli._keys import keys
 from triage.cli._lab import lab
@@ -49,6 +50,7 @@ def triage(
 
 for command in (log, cases, run, index, tokens, keys, matrix, plan, watch, lab, new, doctor):
     app.command()(command)
+app.add_typer(env)
 
 
 def run_main(arguments: Sequence[str] | None = None) -> None:

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from triage.hangs._collect import collect_evidence, take_sample
     from triage.hangs._device import DeviceWait, find_device_wait
     from triage.hangs._faulthandler import prepare_stacks
+    from triage.hangs._gpu import list_holders
     from triage.hangs._machine import Baseline, read_baseline
     from triage.hangs._plot import explain_record, plot_timeline
+    from triage.hangs._ptrace import why_no_ptrace
     from triage.hangs._read import parse_record, read_record
     from triage.hangs._record import (
         Diagnosis,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from triage.hangs._watch import watch_command
 
 _HOME = {
+    "why_no_ptrace": "_ptrace",
     "Baseline": "_machine",
     "DeviceWait": "_device",
     "Diagnosis": "_record",
@@ -73,6 +76,7 @@ _HOME = {
     "diagnose": "_classify",
     "explain_record": "_plot",
     "find_device_wait": "_device",
+    "list_holders": "_gpu",
     "parse_record": "_read",
     "plot_timeline": "_plot",
     "prepare_stacks": "_faulthandler",
@@ -113,6 +117,7 @@ __all__ = [
     "diagnose",
     "explain_record",
     "find_device_wait",
+    "list_holders",
     "parse_record",
     "plot_timeline",
     "prepare_stacks",
@@ -123,6 +128,7 @@ __all__ = [
     "take_sample",
     "watch_command",
     "watch_startup",
+    "why_no_ptrace",
 ]
 
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from triage.hangs._probe import Output, run_tool
 from triage.hangs._procfs import list_tasks, read_stat, read_status
 from triage.hangs._record import Frame, Process
+from triage.machine.asking import Output, run_tool
 
 NOT_PYTHON = "no Python interpreter in it"
 _STOPPED = {"T", "t"}

@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 
 from triage.hangs._faulthandler import dump_by_signal
-from triage.hangs._probe import ask_all
 from triage.hangs._ptrace import why_no_ptrace
 from triage.hangs._pyspy import NOT_PYTHON, Dump, dump_python, find_pyspy
 from triage.hangs._record import Process, Thread
+from triage.machine.asking import ask_all
 
 _AT_ONCE = 4
 _PLAIN_SHARE = 0.4  # of the time: stacks of Python alone are quick, and surer than those with native calls

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable
 from functools import partial
 
-from triage.hangs._probe import ask_all
 from triage.hangs._procfs import (
     TcpSocket,
     is_waitable,
@@ -21,6 +20,7 @@ from triage.hangs._procfs import (
 )
 from triage.hangs._record import OpenFile, Process, Thread
 from triage.hangs._syscalls import describe_syscall
+from triage.machine.asking import ask_all
 
 _STREAMS = {0, 1, 2}  # wherever they lead: a process without any open file is one whose files could not be read
 _FILES = 512  # of one process: a server may hold ten thousand sockets
