@@ -312,9 +312,9 @@ def test_every_printed_parameter_is_one_that_the_notebook_takes(tmp_path):
     (failure,) = read(tmp_path, f"{SUMMARY}\nFAILED x.py::t - IndexError: x\n= 1 failed in 1s =\n").failures
     for case in read_cases():
         known = replace(failure, test=case.test.split()[0] + "::t " + case.test, family=case.family, captures=captures)
-        name, command = plan_command(known, "", read_cases())
-        assert name == case.id
-        words = shlex.split(command)
+        plan = plan_command(known, "", read_cases())
+        assert plan.case == case.id
+        words = shlex.split(plan.command)
         given = [word for word in words if "=" in word]
         parameters = read_parameters(find_notebook(case.notebook))
         checked = check_parameters(parameters, values=case.parameters, texts=given, place=case.id)

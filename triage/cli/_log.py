@@ -42,11 +42,16 @@ def log(
     own = read_rules(rules) if rules else None
     reports = [read_log(path, cases=cases, rules=own) for path in list_logs(paths)]
     if with_case:
-        reports = [replace(r, failures=tuple(f for f in r.failures if f.case)) for r in reports]
+        reports = [_keep_cases(report) for report in reports]
     if as_json:
         typer.echo(json.dumps(describe_reports(reports)))
         return
     _print_reports(reports)
+
+
+def _keep_cases(report: LogReport) -> LogReport:
+    runs = [replace(run, failures=tuple(f for f in run.failures if f.case)) for run in report.runs]
+    return replace(report, runs=tuple(runs))
 
 
 def describe_reports(reports: Sequence[LogReport]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from triage.logs._clues import ERROR_LINE, Clue, choose_root, read_message
 from triage.logs._failure import Failure, LogLine
 from triage.logs._matcher import Match, Matcher
 from triage.logs._scan import Mark, Scan
-from triage.logs._signature import make_signature, mask_line
+from triage.logs._signature import list_names, make_signature, mask_line
 from triage.logs._structure import Build, Job, Section, Session, Summary
 from triage.logs._text import is_quiet
 from triage.result import Family
@@ -273,6 +273,7 @@ class Diagnosis:
             consequences=tuple(LogLine.make(m.n, read_message(m.text)) for m in _unique(followed)[:20]),
             also=tuple(f.test for f in others if f.test),
             captures=self._gather(finding),
+            named=list_names(finding.root.match.captures) if finding.root else (),
         )
 
     def _gather(self, finding: _Finding) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from triage.logs._runs import FACT_PATTERN, read_facts
 from triage.logs._scan import Mark
 
 _P = r"(?:\x1b\[[0-9;]*m)*"
@@ -27,6 +28,7 @@ class Build(IntEnum):
     COMMAND = 9
     LOCATION = 10
     LAUNCH = 11
+    FACT = 12
 
 
 # Scanned for in raw bytes; what they find is looked at again below, without colours and time stamps.
@@ -44,6 +46,7 @@ STRUCTURE = (
     r"cd /vllm-workspace[^\n]*&& |VLLM_TEST_GROUP_NAME=",
     r"\.py:\d+: \w*(?:Error|Exception|assert|Failed|Timeout)",
     r"Launching RemoteOpenAIServer with:|non-default args:",
+    FACT_PATTERN,
 )
 
 _GROUP = re.compile(r"^(?:---|\+\+\+|~~~) (.+)$")
@@ -73,7 +76,7 @@ _COLLECTED = re.compile(
     r"|^\d+ workers \[(\d+) items?\]|^Running (\d+) items? in this shard"
 )
 _GROUP_NAME = re.compile(r"VLLM_TEST_GROUP_NAME=([\w.()-]+)")
-_COMMAND = re.compile(r"(?:export VLLM_TEST_GROUP_NAME=\S+ && )?(cd /vllm-workspace\S* && .*)$")
+_COMMAND = re.compile(r"((?:export \S+(?: &&|;) )*cd /vllm-workspace\S* && .*)$")
 
 
 @dataclass(kw_only=True)
@@ -123,7 +126,7 @@ class Session:
 
 @dataclass(kw_only=True)
 class Job:
-    """One job of the log: its name, the command that reproduces it, its sessions, and how it ended."""
+    """One job of the log: its name, the command that reproduces it, its sessions, how it ended, where and when it ran."""
 
     name: str | None = None
     n: int = 1
@@ -134,6 +137,8 @@ class Job:
     exit_mark: Mark | None = None
     cancelled: Mark | None = None
     launches: list[Mark] = field(default_factory=list)
+    facts: dict[str, str] = field(default_factory=dict)
+    times_s: list[float] = field(default_factory=list)
 
 
 def split_jobs(marks: Iterable[Mark]) -> list[Job]:
@@ -158,6 +163,7 @@ class _Builder:
             (Build.COLLECTED, self._read_collected),
             (Build.COMMAND, self._read_command),
             (Build.LAUNCH, self._read_launch),
+            (Build.FACT, self._read_fact),
         )
 
     @property
@@ -165,6 +171,11 @@ class _Builder:
         return self.jobs[-1]
 
     def add(self, mark: Mark) -> None:
+        self._place_mark(mark)
+        if mark.time_s is not None:
+            self._job.times_s = [*self._job.times_s[:1], mark.time_s]
+
+    def _place_mark(self, mark: Mark) -> None:
         for build, read in self._readers:
             if build in mark.structure and read(mark):
                 return
@@ -181,7 +192,7 @@ class _Builder:
         name = found.group(1).strip()
         if _JOB.match(name):
             if self._job.sessions or self._job.name or self._job.outside or self._job.exit_mark:
-                self.jobs.append(Job(n=mark.n))
+                self.jobs.append(Job(n=mark.n, facts=dict(self._job.facts)))  # of one agent
             self._job.name = name
             self._open.clear()
         elif name.startswith("Running ") and self._open:
@@ -297,6 +308,10 @@ class _Builder:
 
     def _read_launch(self, mark: Mark) -> bool:
         self._job.launches.append(mark)
+        return not mark.rules
+
+    def _read_fact(self, mark: Mark) -> bool:
+        self._job.facts = read_facts(mark.text) | self._job.facts  # what is said first, before a test says the like
         return not mark.rules
 
 
