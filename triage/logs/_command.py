@@ -76,7 +76,7 @@ def plan_command(failure: Failure, job_command: str, cases: Sequence[CaseLike]) 
 def plan_test(test: str, job_command: str) -> str:
     """One test, prepared as its job prepares it: the same folder, exports and packages.
 
-    >>> plan_test("v1/test_x.py::t", "export A=1 && cd /vllm-workspace/tests && pytest -v v1 && pip install b && pytest c")
+    >>> plan_test("v1/test_x.py::t", "export A=1 && cd /vllm-workspace/tests && pytest v1 && pip install b && pytest c")
     'export A=1 && cd /vllm-workspace/tests && pytest -v -s v1/test_x.py::t'
     """
     steps = [step.strip() for step in job_command.split("&&")]

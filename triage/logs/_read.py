@@ -119,7 +119,8 @@ def _make_run(
     path: str, job: Job, facts: dict[str, str], found: Sequence[Failure], cases: Sequence[CaseLike]
 ) -> JobRun:
     failures = tuple(
-        _finish(replace(failure, captures=facts | dict(failure.captures)), job.command, cases, path) for failure in found
+        _finish(replace(failure, captures=facts | dict(failure.captures)), job.command, cases, path)
+        for failure in found
     )
     return make_run(
         log=path,

@@ -25,7 +25,7 @@ class Mark:
 
     ``n`` counts from 1 in the unpacked log, ``text`` is cleaned, ``shard`` the runner's number or "". ``structure`` are
     the patterns of the log's build that matched; ``rules`` says whether a rule may match. ``running`` is the test that
-    was named last before the line, if any. ``time_s`` is when the agent saw it, in seconds since 1970, where it says so.
+    was named last before the line, if any. ``time_s`` is when the agent saw it, in seconds since 1970, if it says so.
     """
 
     n: int
@@ -39,7 +39,7 @@ class Mark:
 
 @dataclass(kw_only=True)
 class Scan:
-    """What one pass found: marks in order, totals, the cleaned last lines with their numbers, and first and last time."""
+    """What one pass found: marks in order, totals, the cleaned last lines with their numbers, first and last time."""
 
     marks: list[Mark] = field(default_factory=list)
     bytes: int = 0

@@ -126,7 +126,7 @@ class Session:
 
 @dataclass(kw_only=True)
 class Job:
-    """One job of the log: its name, the command that reproduces it, its sessions, how it ended, where and when it ran."""
+    """One job of the log: its name, the command that reproduces it, its sessions, its end, where and when it ran."""
 
     name: str | None = None
     n: int = 1
