@@ -51,8 +51,8 @@ class Failure:
     ``root`` is the line that names the cause, ``consequences`` what followed from it, ``also`` the tests that failed
     for the same root. ``infra``: the node or a service, not the code. ``signature`` is the same in every run,
     ``masked`` is what it is made of, ``named`` the words by which two failures of one rule differ in kind. ``rule`` is
-    the rule that named the family, "" where none did. ``note`` says how the job ended where no test failed. ``case`` and
-    ``command`` reproduce it; ``with_model`` does so with the job's own model, where the local Hub cache has it.
+    the rule that named the family, "" where none did. ``note`` says how the job ended where no test failed. ``case``
+    and ``command`` reproduce it; ``with_model`` does so with the job's own model, where the local Hub cache has it.
     """
 
     test: str | None

@@ -20,7 +20,7 @@ _HEADS = 4  # columns of tabulate_nodes before the families
 
 
 def plot_families(runs: Sequence[JobRun]) -> Figure:
-    """Failures by family over time, as stacked bars: of a day, or an hour within two days. Undated ones are left out."""
+    """Failures by family over time, as bars: of a day, or an hour within two days. Undated ones are left out."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 

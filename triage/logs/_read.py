@@ -13,7 +13,7 @@ from triage.logs._junit import Suites, is_junit, read_junit
 from triage.logs._matcher import make_matcher
 from triage.logs._rules import Rules
 from triage.logs._runs import JobRun, Outcome, make_run
-from triage.logs._scan import Scanner
+from triage.logs._scan import Mark, Scanner
 from triage.logs._source import read_blocks
 from triage.logs._structure import STRUCTURE, Job, split_jobs
 
@@ -104,9 +104,7 @@ def _read(path: str, blocks: Iterator[bytes], cases: Sequence[CaseLike], rules: 
         jobs = split_jobs(scan.marks)
         jobs[0].times_s[:0] = [scan.began_s] if scan.began_s is not None else []
         jobs[-1].times_s += [scan.ended_s] if scan.ended_s is not None else []
-        launches = [mark.text for job in jobs for mark in job.launches]
-        facts = read_launch(launches[-1]) if launches else {}
-        runs = [_make_run(path, job, facts, Diagnosis(job, scan, matcher).run(), cases) for job in jobs if lines]
+        runs = [_make_run(path, job, Diagnosis(job, scan, matcher).run(), cases) for job in jobs if lines]
         notes += [f"{scan.dropped} further lines that say something were not looked at"] if scan.dropped else []
     if not size:
         notes.append("the log is empty")
@@ -115,13 +113,9 @@ def _read(path: str, blocks: Iterator[bytes], cases: Sequence[CaseLike], rules: 
     )
 
 
-def _make_run(
-    path: str, job: Job, facts: dict[str, str], found: Sequence[Failure], cases: Sequence[CaseLike]
-) -> JobRun:
-    failures = tuple(
-        _finish(replace(failure, captures=facts | dict(failure.captures)), job.command, cases, path)
-        for failure in found
-    )
+def _make_run(path: str, job: Job, found: Sequence[Failure], cases: Sequence[CaseLike]) -> JobRun:
+    known = (replace(f, captures=_read_facts(job.launches, f) | dict(f.captures)) for f in found)
+    failures = tuple(_finish(failure, job.command, cases, path) for failure in known)
     return make_run(
         log=path,
         job=job.name,
@@ -131,6 +125,13 @@ def _make_run(
         ended_s=job.times_s[-1] if job.times_s else None,
         failures=failures,
     )
+
+
+def _read_facts(launches: Sequence[Mark], failure: Failure) -> dict[str, str]:
+    """What is said of the failure's own server: the last one that its test started, else the last before its root."""
+    own = [mark for mark in launches if failure.test and mark.running == failure.test]
+    before = [mark for mark in launches if mark.n <= failure.root.n and not (failure.test and mark.running)]
+    return read_launch((own or before)[-1].text) if own or before else {}
 
 
 def _judge(job: Job, failures: Sequence[Failure]) -> Outcome:

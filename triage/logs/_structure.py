@@ -22,13 +22,14 @@ class Build(IntEnum):
     SUMMARY = 3
     INLINE = 4
     ERROR_LINE = 5
-    CODE = 6
-    EXIT = 7
-    COLLECTED = 8
-    COMMAND = 9
-    LOCATION = 10
-    LAUNCH = 11
-    FACT = 12
+    EXIT = 6
+    COLLECTED = 7
+    COMMAND = 8
+    LOCATION = 9
+    LAUNCH = 10
+    FACT = 11
+    CAPTURED = 12
+    RAISED = 13
 
 
 # Scanned for in raw bytes; what they find is looked at again below, without colours and time stamps.
@@ -39,7 +40,6 @@ STRUCTURE = (
     rf"(?:FAILED|ERROR){_P} +{_P}(?:\[[\d.]+s\] )?[^\s:]+\.py",
     rf"FAILED|RERUN|ERROR{_P} *{_P}(?:\[ *\d+%\]{_P})? *\r?$|ERROR{_P} +[^\s:]+\.py::",
     r"E {3,}\S",
-    r"> {3,}assert ",
     r"[Ee]xited with status -?\d|interrupted by a signal|[Cc]ancellation signal|processes failed with -?\d"
     r"|exit (?:code|status):? -?\d",
     r"collected \d+ item|workers \[\d+ item|Running \d+ items? in this shard",
@@ -47,6 +47,8 @@ STRUCTURE = (
     r"\.py:\d+: \w*(?:Error|Exception|assert|Failed|Timeout)",
     r"Launching RemoteOpenAIServer with:|non-default args:",
     FACT_PATTERN,
+    r"- Captured (?:std|log)",
+    r"(?:^|\] |\) |m)(?:\w+\.)*[A-Z]\w*(?:Error|Exception): ",
 )
 
 _GROUP = re.compile(r"^(?:---|\+\+\+|~~~) (.+)$")
