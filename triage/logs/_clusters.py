@@ -104,7 +104,7 @@ def cluster_failures(runs: Iterable[JobRun], *, nearness: float = NEARNESS) -> l
     for found in exact.values():
         groups[found[0].failure.family, found[0].failure.rule].append(found)
     clusters = [_make(members) for alike in groups.values() for members in _join_near(alike, nearness)]
-    return sorted(clusters, key=lambda c: (-len(c.occurrences), c.signature))
+    return sorted(clusters, key=lambda c: (-len(c.occurrences), c.occurrences[0].failure.root.n, c.signature))
 
 
 def _join_near(alike: Sequence[list[Occurrence]], nearness: float) -> list[list[list[Occurrence]]]:

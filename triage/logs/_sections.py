@@ -11,7 +11,7 @@ from triage.logs._structure import Build, Section, Session, Summary
 
 _DETAIL = re.compile(
     r"^(?:\+ |- |where |At index |Full diff|Use -v|comparison failed|Obtained:|Expected:|Mismatch|Greatest |Max "
-    r"|[\[\]{}(),]*$|.*\d validation errors? for \w+$|For further information visit)"
+    r"|[\[\]{}(),]*$|.*\d validation errors? for \w+$|[\w.]+(?:Error|Exception):?$|For further information visit)"
 )
 _ABOUT = re.compile(r"^ERROR (?:at (?:setup|teardown) of |collecting )")
 _DETAILS = 4
