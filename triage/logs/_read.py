@@ -62,7 +62,9 @@ def read_log(path: str, *, cases: Sequence[CaseLike] = (), rules: Rules | None =
     One pass, a block at a time. ``cases`` are those that a failure may be matched with; ``rules`` replace triage's own.
     Raises `LogError` for what cannot be read, `RuleError` for rules that do not compile.
     """
-    return _read(path, read_blocks(path), cases, rules)
+    notes: list[str] = []
+    blocks = read_blocks(path, on_cut=lambda: notes.append("the packed log is cut off or damaged: read up to there"))
+    return _read(path, blocks, cases, rules, notes)
 
 
 def read_text(text: str, *, cases: Sequence[CaseLike] = (), rules: Rules | None = None) -> LogReport:
@@ -71,7 +73,7 @@ def read_text(text: str, *, cases: Sequence[CaseLike] = (), rules: Rules | None 
     >>> read_text("RuntimeError: HIP error: invalid argument\\n").failures[0].family.value
     'gpu_fault'
     """
-    return _read("", iter([text.encode("utf-8", "replace")]), cases, rules)
+    return _read("", iter([text.encode("utf-8", "replace")]), cases, rules, [])
 
 
 def sign_text(text: str, *, rules: Rules | None = None) -> str | None:
@@ -89,11 +91,12 @@ def sign_text(text: str, *, rules: Rules | None = None) -> str | None:
     return failures[0].signature if failures else None
 
 
-def _read(path: str, blocks: Iterator[bytes], cases: Sequence[CaseLike], rules: Rules | None) -> LogReport:
+def _read(
+    path: str, blocks: Iterator[bytes], cases: Sequence[CaseLike], rules: Rules | None, notes: list[str]
+) -> LogReport:
     began = time.perf_counter()
     matcher = make_matcher(STRUCTURE, rules)
     first = next(blocks, b"")
-    notes: list[str] = []
     if is_junit(first):
         suites = read_junit(_chain(first, blocks), matcher, name=path)
         size, lines = suites.bytes, suites.lines
