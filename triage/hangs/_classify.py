@@ -13,7 +13,8 @@ from triage.hangs._deadlock import find_deadlock
 from triage.hangs._death import diagnose_exit, find_crashed_part
 from triage.hangs._device import GpuLoad, find_device_wait, is_device_wait, judge_load, opens_gpu
 from triage.hangs._pairs import Pairs, ProcessPair, pair_samples
-from triage.hangs._record import Diagnosis, Ending, Evidence, HangClass
+from triage.hangs._record import Diagnosis, Ending, HangClass
+from triage.hangs._sample import Evidence
 from triage.hangs._shutdown import find_shutdown
 
 _NATIVE_SOURCE = "py-spy --native"

@@ -15,7 +15,7 @@ from triage.hangs._kernel import copy_devcoredump, list_devcoredumps, read_kerne
 from triage.hangs._machine import Baseline, read_memory, read_shm
 from triage.hangs._probe import Asking, ask_all
 from triage.hangs._pyspy import NOT_PYTHON
-from triage.hangs._record import Evidence, GpuSample, NotCollected, Process, Sample, Thread
+from triage.hangs._sample import Evidence, GpuSample, NotCollected, Process, Sample, Thread
 from triage.hangs._stacks import FEWER, NO_STACKS, read_stacks
 from triage.hangs._tree import read_tree
 

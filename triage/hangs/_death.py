@@ -6,7 +6,8 @@ import re
 import signal
 
 from triage.hangs._pairs import Pairs
-from triage.hangs._record import Diagnosis, Evidence, HangClass
+from triage.hangs._record import Diagnosis, HangClass
+from triage.hangs._sample import Evidence
 
 _CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSYS, signal.SIGTRAP}
 _SHELL_BASE = 128  # a shell gives death by signal N as 128+N

@@ -19,7 +19,7 @@ from pathlib import Path
 from triage.hangs._procfs import list_tasks, read_bytes, read_status, read_text
 from triage.hangs._ptrace import why_no_ptrace
 from triage.hangs._pyspy import NOT_PYTHON, Dump, PythonThread, find_pyspy
-from triage.hangs._record import Frame, Process
+from triage.hangs._sample import Frame, Process
 
 SIGNAL = signal.SIGRTMIN + 11  # nobody's: glibc takes the first two, and of the others no library is known to use it
 FOLDER_VARIABLE = "TRIAGE_STACKS_FOLDER"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from triage.hangs._record import Frame
+from triage.hangs._sample import Frame
 
 # Waits for a GPU, by native name. CUDA Runtime and Driver API reference ("Device", "Stream", "Event", "Memory
 # Management"): all of these return only when the device got there.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from triage.hangs._record import Evidence, Frame, Process, Sample, Thread
+from triage.hangs._sample import Evidence, Frame, Process, Sample, Thread
 
 _GONE = frozenset("ZX")
 _KNOWN_STATES = frozenset("RSDTtI") | _GONE

@@ -16,7 +16,7 @@ from typing import Any
 
 from triage.hangs._probe import Output, run_tool
 from triage.hangs._procfs import list_tasks, read_stat, read_status
-from triage.hangs._record import Frame, Process
+from triage.hangs._sample import Frame, Process
 
 NOT_PYTHON = "no Python interpreter in it"
 _STOPPED = {"T", "t"}

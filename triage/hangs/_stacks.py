@@ -12,7 +12,7 @@ from triage.hangs._faulthandler import dump_by_signal
 from triage.hangs._probe import ask_all
 from triage.hangs._ptrace import why_no_ptrace
 from triage.hangs._pyspy import NOT_PYTHON, Dump, dump_python, find_pyspy
-from triage.hangs._record import Process, Thread
+from triage.hangs._sample import Process, Thread
 
 _AT_ONCE = 4
 _PLAIN_SHARE = 0.4  # of the time: stacks of Python alone are quick, and surer than those with native calls

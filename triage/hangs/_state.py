@@ -10,17 +10,8 @@ from pathlib import Path
 
 from triage.files import replace_file
 from triage.hangs._lines import Output
-from triage.hangs._record import (
-    Diagnosis,
-    Ending,
-    Evidence,
-    HangClass,
-    HangRecord,
-    Leftover,
-    Progress,
-    Residue,
-    Tick,
-)
+from triage.hangs._record import Diagnosis, Ending, HangClass, HangRecord, Leftover, Progress, Residue, Tick
+from triage.hangs._sample import Evidence
 
 RECORD_NAME = "hang.json"
 _TICKS_MOST = 600  # then every second one goes: the record of a day is no bigger than that of an hour

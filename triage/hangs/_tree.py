@@ -19,7 +19,7 @@ from triage.hangs._procfs import (
     read_tcp,
     read_text,
 )
-from triage.hangs._record import OpenFile, Process, Thread
+from triage.hangs._sample import OpenFile, Process, Thread
 from triage.hangs._syscalls import describe_syscall
 
 _STREAMS = {0, 1, 2}  # wherever they lead: a process without any open file is one whose files could not be read

@@ -18,7 +18,7 @@ from triage.hangs._names import (
     is_placed,
 )
 from triage.hangs._pairs import ProcessPair, ThreadPair
-from triage.hangs._record import Frame, Thread
+from triage.hangs._sample import Frame, Thread
 
 _CALL = re.compile(r"([a-z0-9_]+)(?:\((-?\w+)(?:, ([^)]*))?\))?")
 _READS = {"read", "readv", "pread64"}

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from triage.hangs._check import check_command, check_limit, prepare_folder
 from triage.hangs._life import Life
 from triage.hangs._lines import Output
-from triage.hangs._record import Diagnosis, Ending, Evidence, HangClass, HangRecord, Leftover, NotCollected, Sample
+from triage.hangs._record import Diagnosis, Ending, HangClass, HangRecord, Leftover
 from triage.hangs._relay import Relay
+from triage.hangs._sample import Evidence, NotCollected, Sample
 from triage.hangs._signals import Signals, catch_signals
 from triage.hangs._sinks import Sink
 from triage.hangs._state import RecordFile, State
