@@ -5,6 +5,7 @@ program that only was slow, or that would have gone on.
 """
 
 import subprocess
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -62,8 +63,9 @@ def _call_a_hang(program: Program) -> bool:
     """Whether `timeout` ends a program; what it leaves running is ended by a guard."""
     if program.label is HangClass.OOM_KILLED:  # without its group it would take all the memory there is
         return False
-    began = time.monotonic()
-    words = ["timeout", "--kill-after", "1", str(STALL_S), *program.command]
-    with start_guarded(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as command:
-        command.wait()
-    return time.monotonic() - began >= STALL_S
+    with tempfile.TemporaryDirectory() as folder:
+        words = ["timeout", "--kill-after", "1", str(STALL_S), *program.build(folder)]
+        began = time.monotonic()
+        with start_guarded(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as command:
+            command.wait()
+        return time.monotonic() - began >= STALL_S

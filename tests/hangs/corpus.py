@@ -34,9 +34,13 @@ class Program:
     def name(self) -> str:
         return self.path.stem
 
-    @property
-    def command(self) -> tuple[str, ...]:
-        return (sys.executable, str(self.path))
+    def build(self, folder: str) -> tuple[str, ...]:
+        """The command that runs it. A program in C is compiled first."""
+        if self.path.suffix != ".c":
+            return (sys.executable, str(self.path))
+        built = f"{folder}/{self.path.stem}"
+        subprocess.run(["cc", "-pthread", "-o", built, self.path], check=True)
+        return (built,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +56,8 @@ class Watched:
 def list_programs() -> list[Program]:
     """Every program; the word before the first colon is its label."""
     return [
-        Program(path=path, label=HangClass(path.read_text(encoding="utf-8").removeprefix('"""').partition(":")[0]))
-        for path in sorted(PROGRAMS.glob("*.py"))
+        Program(path=path, label=HangClass(path.read_text(encoding="utf-8").lstrip('"/* ').partition(":")[0]))
+        for path in sorted(PROGRAMS.glob("*.*"))
     ]
 
 
@@ -62,7 +66,7 @@ def watch_program(program: Program) -> Watched:
     stall_s = SLOW_IMPORT_S if program.name in _IMPORTS_TORCH else STALL_S
     timeout_s = ENOUGH_S if program.label is HangClass.SLOW_PROGRESS else 300.0
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        command = program.command
+        command = program.build(folder)
         if program.label is HangClass.OOM_KILLED:
             group = stack.enter_context(make_memory_group(GROUP_BYTES))
             command = ("sh", "-c", f"echo $$ > {group}/cgroup.procs && exec {' '.join(command)}")

@@ -64,6 +64,14 @@ def test_taking_evidence_away_never_leads_to_another_class(program: Program, wat
 
 
 @by_name
+def test_what_is_slow_is_not_taken_for_hung_without_its_signs_of_life(program: Program, watched: Watched) -> None:
+    if program.label is HangClass.SLOW_PROGRESS:
+        samples = watched.record.evidence
+        silent = diagnose(samples, ending=Ending.STALLED, returncode=None, progressing=False)
+        assert silent.hang_class is HangClass.UNKNOWN
+
+
+@by_name
 def test_the_exit_code_says_whether_the_watch_ended_it(program: Program, watched: Watched) -> None:
     ended_by_watch = watched.record.ending in {Ending.STALLED, Ending.TIME_LIMIT}
     assert (watched.exit_code == 124) == ended_by_watch

@@ -16,9 +16,10 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from triage.hangs._names import NOT_PYTHON
 from triage.hangs._procfs import list_tasks, read_bytes, read_status, read_text
 from triage.hangs._ptrace import why_no_ptrace
-from triage.hangs._pyspy import NOT_PYTHON, Dump, PythonThread, find_pyspy
+from triage.hangs._pyspy import Dump, PythonThread, find_pyspy
 from triage.hangs._sample import Frame, Process
 
 SIGNAL = signal.SIGRTMIN + 11  # nobody's: glibc takes the first two, and of the others no library is known to use it

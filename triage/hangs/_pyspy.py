@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from triage.hangs._names import NOT_PYTHON
 from triage.hangs._probe import Output, run_tool
 from triage.hangs._procfs import list_tasks, read_stat, read_status
 from triage.hangs._sample import Frame, Process
 
-NOT_PYTHON = "no Python interpreter in it"
 _STOPPED = {"T", "t"}
 _HELD_UP = _STOPPED | {"D"}  # py-spy would wait for such a thread to stop before it reads
 

@@ -50,14 +50,18 @@ class Thread:
 class OpenFile:
     """A descriptor that a process may wait on: ``target`` as /proc/PID/fd names it, ``pipe:[123]`` say.
 
-    ``peer`` is the far end of a TCP connection, ``127.0.0.1:29500``, or ``listens on 29500``. Shared memory that is
-    mapped and has no descriptor any more stands with the ``fd`` -1.
+    ``peer`` is the far end of a TCP connection, ``127.0.0.1:29500``, or ``listens on 29500``; ``port`` is its near end.
+    ``watches`` are the descriptors that an epoll waits for, ``pid`` the process that a pidfd stands for. Shared memory
+    that is mapped and has no descriptor any more stands with the ``fd`` -1.
     """
 
     fd: int
     target: str
     mode: Literal["r", "w", "rw"] | None = None
     peer: str | None = None
+    port: int | None = None
+    watches: tuple[int, ...] = ()
+    pid: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +70,8 @@ class Process:
 
     ``start_ticks`` tells a process from a later one of the same pid. ``stack_source`` is who gave the stacks
     (``py-spy``, ``py-spy --native``, ``faulthandler``), ``stack_error`` why there are none or fewer. ``files`` holds
-    the standard streams, pipes, sockets, event queues, GPU devices and files in /dev/shm, no others.
+    the standard streams, pipes, sockets, event queues, GPU devices and files in /dev/shm, no others. ``lock_holders``
+    are the pids that hold a file lock for which it waits.
     """
 
     pid: int
@@ -79,6 +84,7 @@ class Process:
     start_ticks: int
     threads: tuple[Thread, ...] = ()
     files: tuple[OpenFile, ...] = ()
+    lock_holders: tuple[int, ...] = ()
     stack_source: str | None = None
     stack_error: str | None = None
 

@@ -9,9 +9,10 @@ from functools import partial
 from pathlib import Path
 
 from triage.hangs._faulthandler import dump_by_signal
+from triage.hangs._names import NOT_PYTHON
 from triage.hangs._probe import ask_all
 from triage.hangs._ptrace import why_no_ptrace
-from triage.hangs._pyspy import NOT_PYTHON, Dump, dump_python, find_pyspy
+from triage.hangs._pyspy import Dump, dump_python, find_pyspy
 from triage.hangs._sample import Process, Thread
 
 _AT_ONCE = 4
