@@ -16,7 +16,7 @@ from tests.hangs.corpus import (
     Watched,
     list_programs,
     watch_program,
-    why_no_memory_group,
+    why_not_here,
 )
 from triage.hangs import HangClass
 from triage.processes import start_guarded
@@ -27,8 +27,7 @@ _AT_ONCE = 3
 
 def measure() -> list[Measurement]:
     """Runs every program under the watch, and the same ones under `timeout`."""
-    skipped = {HangClass.OOM_KILLED} if why_no_memory_group() else set()
-    programs = [program for program in list_programs() if program.label not in skipped]
+    programs = [program for program in list_programs() if why_not_here(program) is None]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         watched = list(pool.map(watch_program, programs))
         calls = list(pool.map(_call_a_hang, programs))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from triage.hangs import HangClass, HangRecord, read_record
@@ -19,7 +21,6 @@ ENOUGH_S = 9.0  # for those that never stall
 SLOW_IMPORT_S = 15.0  # torch, twice
 GROUP_BYTES = 64 << 20
 
-# What no kernel and no stack can tell, or what only a machine of its own can show.
 _IMPORTS_TORCH = {"lost_rank", "rank_that_left"}
 
 
@@ -99,8 +100,15 @@ def make_memory_group(limit_bytes: int) -> Iterator[Path]:
         group.rmdir()
 
 
-def why_no_memory_group() -> str | None:
-    """Why a memory group cannot be made here; None where it can."""
+def why_not_here(program: Program) -> str | None:
+    """Why a program cannot be run here; None where it can."""
+    if program.path.suffix == ".c" and shutil.which("cc") is None:
+        return "no C compiler is installed"
+    return _why_no_memory_group() if program.label is HangClass.OOM_KILLED else None
+
+
+@cache
+def _why_no_memory_group() -> str | None:
     try:
         with make_memory_group(GROUP_BYTES):
             return None

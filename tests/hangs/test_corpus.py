@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from tests.hangs.ablation import list_ablations
-from tests.hangs.corpus import Program, Watched, list_programs, watch_program, why_no_memory_group
+from tests.hangs.corpus import Program, Watched, list_programs, watch_program, why_not_here
 from triage.hangs import Ending, HangClass, Process, diagnose
 
 PROGRAMS = list_programs()
@@ -19,17 +19,16 @@ by_name = pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: progr
 @pytest.fixture(scope="module")
 def running() -> Iterator[dict[str, Future[Watched]]]:
     """All programs, a few at a time; the slow ones first."""
-    skipped = {HangClass.OOM_KILLED} if why_no_memory_group() else set()
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        wanted = [program for program in PROGRAMS if program.label not in skipped]
+        wanted = [program for program in PROGRAMS if why_not_here(program) is None]
         wanted.sort(key=lambda program: "rank" not in program.name)
         yield {program.name: pool.submit(watch_program, program) for program in wanted}
 
 
 @pytest.fixture
 def watched(running: dict[str, Future[Watched]], program: Program) -> Watched:
-    if program.name not in running:
-        pytest.skip(str(why_no_memory_group()))
+    if why := why_not_here(program):
+        pytest.skip(why)
     return running[program.name].result()
 
 
