@@ -41,16 +41,16 @@ def plans(model: Path) -> dict[str, EncoderPlan]:
 @pytest.fixture(scope="module")
 def starts(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Startup]:
     logs = tmp_path_factory.mktemp("logs")
-    values = {"implicit": '{"image": 1}', "explicit": '{"image": 1, "video": 0}'}
+    limits = {"implicit": {"image": 1}, "explicit": {"image": 1, "video": 0}}
     return {
         name: measure_startup(
             model,
             name=name,
-            args=["--max-model-len", "4096", "--limit-mm-per-prompt", value, *profiling_args()],
+            args=profiling_args(limit_mm_per_prompt=given, max_model_len=4096),
             log_path=logs / f"{name}.log",
             send_image=name == "explicit",
         )
-        for name, value in values.items()
+        for name, given in limits.items()
     }
 
 
