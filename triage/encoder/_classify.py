@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -114,9 +115,10 @@ def _list_explicit_doubts(implicit: EncoderPlan, plan: EncoderPlan, start: Start
 
 def _describe_mechanism(implicit: EncoderPlan, explicit: EncoderPlan) -> str:
     culprit = str(implicit.modality)
+    limits = json.dumps(dict(implicit.limits_given))
     return (
-        f"The limits {dict(implicit.limits_given)} leave {culprit} at vLLM's default of {implicit.limit_of(culprit)}, "
-        f"so start-up profiles {implicit.items} {culprit} item(s) of {implicit.tokens_per_item} tokens although the "
+        f"The limits {limits} leave {culprit} at vLLM's default of {implicit.limit_of(culprit)}, so start-up "
+        f"profiles {implicit.items} {culprit} item(s) of {implicit.tokens_per_item} tokens although the "
         f"test sends only {', '.join(sorted(_read_sent(implicit)))}; an explicit 0 makes it {explicit.items} "
         f"{explicit.modality} item(s) of {explicit.tokens_per_item}."
     )
@@ -150,7 +152,7 @@ def _find_disagreement(name: str, plan: EncoderPlan, start: Startup) -> str | No
 
 
 def _judge_arm(name: str, plan: EncoderPlan | None, start: Startup | None) -> Arm:
-    label = name if plan is None else f"{name} {dict(plan.limits_given)}"
+    label = name if plan is None else f"{name} {json.dumps(dict(plan.limits_given))}"
     if plan is None or start is None:
         return Arm(name=label, verdict=Verdict.INCONCLUSIVE, cause="Its plan or its start is missing.")
     if doubt := _find_disagreement(name, plan, start):

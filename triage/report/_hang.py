@@ -36,6 +36,7 @@ from triage.result import Evidence, Family, Result, Verdict
 _DOTS = 192
 _SHOWN_FRAMES = 4
 _KEPT_LINES = 400
+_OPEN_LINES = 30  # a longer log would hide what comes after it
 _SPACE = "\N{NO-BREAK SPACE}"
 
 _VERDICTS = {
@@ -122,8 +123,8 @@ def _plan_next(record: HangRecord) -> str:
 
 
 def _list_evidence(record: HangRecord) -> Iterator[Evidence]:
-    for index, line in enumerate(record.diagnosis.because):
-        yield Evidence(statement="What decided" if index == 0 else "And", observed=_plain(line))
+    for number, line in enumerate(record.diagnosis.because, start=1):
+        yield Evidence(statement=f"What decided, {number}", observed=_plain(line))
     progress = record.last_progress
     sign = f"{progress.sign}, {progress.age_s:.1f} s before the end"
     yield Evidence(statement="The last sign of life", observed=sign)
@@ -244,8 +245,9 @@ def _draw_text(lines: Sequence[str], summary: str) -> Markup:
     if not lines:
         return Markup()
     text = "\n".join(lines[-_KEPT_LINES:])
-    return Markup('<details class="log" open><summary>{}</summary><pre>{}</pre></details>').format(
-        f"{summary}: {len(lines)}", _plain(text, whole=True)
+    is_open = Markup(" open" if len(lines) <= _OPEN_LINES else "")
+    return Markup('<details class="log"{}><summary>{}</summary><pre>{}</pre></details>').format(
+        is_open, f"{summary}: {len(lines)}", _plain(text, whole=True)
     )
 
 
