@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import socket
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-
-import psutil
+from typing import TYPE_CHECKING
 
 from triage.engine.cache import find_cache
-from triage.result import Result
+
+if TYPE_CHECKING:
+    from triage.result import Result  # a watch, which keeps records too, must not pay for it
 
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 _SECRET_CHARS = 8  # a shorter value is a switch or a number, and its text stands everywhere
@@ -22,6 +24,7 @@ _HOST_CHARS = 4  # likewise
 # What may stand before a short word: no character that a path or base64 goes on with, but a terminal's colour may.
 # A path of several folders needs none: two processes that write at once put it right behind another word.
 _BEFORE = r"(^|[^\w+./~-]|(?:\x1b|\\u001b)\[[\d;]*m)"
+_QUOTED = re.compile(r"'([\w@%+=:,./-]*(?:~|\(venv\)|\(triage\)|\(host\)|\$TRIAGE_CACHE)[\w@%+=:,./-]*)'")
 _BEHIND = r"(?![\w.+=-])"
 
 
@@ -38,8 +41,19 @@ def redact_text(text: str) -> str:
     return text
 
 
+def join_command(words: Iterable[str]) -> str:
+    """A command as a shell is given it, redacted; what stands for a path is not quoted, so that a shell can read ``~``.
+
+    >>> join_command([f"{Path.home()}/run", "a b"]), join_command(["~/run", "a b"])
+    ("~/run 'a b'", "~/run 'a b'")
+    """
+    return _QUOTED.sub(r"\1", shlex.join(redact_text(word) for word in words))
+
+
 def redact_result(result: Result) -> Result:
     """The result with every text in it redacted."""
+    from triage.result import Result
+
     return Result.from_json(redact_text(result.to_json()))
 
 
@@ -69,6 +83,8 @@ def _plan_patterns(
 @cache
 def _list_host_words() -> tuple[str, ...]:
     """The host's name and addresses; vLLM logs the latter."""
+    import psutil
+
     addresses = [a.address for held in psutil.net_if_addrs().values() for a in held if a.family == socket.AF_INET]
     return tuple(
         word

@@ -325,7 +325,7 @@ def test_the_short_way_loads_no_typer_and_the_long_way_says_the_same(tmp_path):
     code = (
         "import sys\nfrom triage.cli import main\n"
         "try: main(sys.argv[1:])\nexcept SystemExit as end: code = end.code\n"
-        "heavy = {'typer', 'pydantic', 'psutil', 'rich', 'pandas'} & set(sys.modules)\n"
+        "heavy = {'typer', 'pydantic', 'rich', 'pandas'} & set(sys.modules)\n"
         "print(code, sorted(heavy))"
     )
     arguments = ["watch", "--out", str(tmp_path), "--", "sh", "-c", "exit 3"]

@@ -93,9 +93,9 @@ class Watch:
             self._relay.close_child_ends()
             with self._guarded, _watch_pid(self._guarded) as self._pid_fd:
                 now_s = self._clock()
-                work = WorkReader(self._guarded.pid, now_s=now_s)
+                self._work = WorkReader(self._guarded.pid, now_s=now_s)
                 stall_s = self._state.stall_s
-                self._life = Life(self._output, work, stall_s=stall_s, take=self._take_sample, now_s=now_s)
+                self._life = Life(self._output, self._work, stall_s=stall_s, take=self._take_sample, now_s=now_s)
                 self._judge = Judge(
                     state=self._state,
                     life=self._life,
@@ -181,6 +181,8 @@ class Watch:
 
         state, ended = self._state, self._guarded.end()
         state.duration_s = self._clock()
+        if ended.reason == "guard_died":
+            self._work.kill()
         self._drain()
         self._judge.conclude()
         state.orphans = tuple(Leftover(pid=left.pid, name=left.name) for left in ended.orphans)
