@@ -96,6 +96,7 @@ def test_run(tmp_path: Path) -> None:
 
     stop = threading.Event()
     stop.set()
+    reproduce_cases(plan_cases([read_case("gemma3-legacy-keys")]), tmp_path, stop=stop)  # a report of another case
     plans = plan_cases([read_case("e5-token-count")])
     [opened] = reproduce_cases(plans, tmp_path, stop=stop)
     whole = opened.model_copy(

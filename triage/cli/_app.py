@@ -12,6 +12,7 @@ import typer
 
 from triage.cli._cases import cases
 from triage.cli._doctor import doctor
+from triage.cli._index import index
 from triage.cli._keys import keys
 from triage.cli._lab import lab
 from triage.cli._log import log
@@ -46,7 +47,7 @@ def triage(
         raise typer.Exit
 
 
-for command in (log, cases, run, tokens, keys, matrix, plan, watch, lab, new, doctor):
+for command in (log, cases, run, index, tokens, keys, matrix, plan, watch, lab, new, doctor):
     app.command()(command)
 
 

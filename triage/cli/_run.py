@@ -44,30 +44,42 @@ def run(
     timeout_s: Annotated[
         float, typer.Option("--timeout-s", metavar="S", min=1, help="The time limit of one notebook, in seconds.")
     ] = 1800,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Keep conclusive results of the same notebooks, parameters and versions."),
+    ] = False,
     catalogue: Catalogue = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the reproduction notebooks of cases, and write a report for each and an index over all.
 
-    Writes DIR/<case>/{notebook.ipynb, report.html, result.json} and DIR/index.{html,json}. Exits 0 if every verdict
+    Writes DIR/<case>/{notebook.ipynb, report.html, result.json} and DIR/index.{html,json,junit.xml}. Runs no more at a
+    time than there are cores, memory and GPUs for, each on a GPU of its own. Exits 0 if every verdict
     is conclusive (or the expected one), 1 if --expect is not met, 2 for bad input, 3 for INFRA or INCONCLUSIVE, and
     4 if a notebook did not finish.
     """
     if on is Place.SLURM:
         raise InputError("Running on Slurm is not built yet.", hint="Leave --on out, or say --on local.")
-    from triage.report import plan_cases, reproduce_cases
+    from triage.cli._progress import show_progress
+    from triage.report import list_gpus, plan_cases, plan_jobs, reproduce_cases
 
     plans = plan_cases(read_catalogue(catalogue), ids=ids or (), texts=parameters or (), folder=catalogue)
     console = open_console(stderr=True)
-    with _stop_on_signals() as stop:
+    gpus = list_gpus()
+    possible = plan_jobs(min(jobs, len(plans)), gpus=len(gpus))
+    if possible.limit:
+        console.print(f"[dim]{possible.count} at a time: {possible.limit}[/]")
+    with _stop_on_signals() as stop, show_progress(console, plans) as observer:
         results = reproduce_cases(
             plans,
             out,
-            jobs=jobs,
+            jobs=possible.count,
+            gpus=gpus,
             timeout_s=timeout_s,
             stop=stop,
-            on_begin=lambda case: console.print(f"[dim]running[/] {case.id}"),
-            on_end=lambda result: console.print(f"[dim]ended  [/] {result.case}: {result.verdict}"),
+            resume=resume,
+            expect=expect,
+            observer=observer,
         )
     _print_table(console, results, out)
     if as_json:
@@ -99,11 +111,12 @@ def _print_table(console: Console, results: Sequence[Result], out: Path) -> None
     from rich import box
     from rich.table import Table
 
-    colours = {0: "green", 3: "yellow", 4: "red"}
+    from triage.cli._progress import COLOURS
+
     table = Table("case", "verdict", "cause", box=box.SIMPLE_HEAD, header_style="bold")
     table.add_column("report", overflow="fold")  # a path that is cut short opens nothing
     for result in results:
-        verdict = f"[{colours[result.verdict.exit_code]}]{result.verdict}[/]"
+        verdict = f"[{COLOURS[result.verdict.exit_code]}]{result.verdict}[/]"
         table.add_row(result.case, verdict, quote(result.cause), quote(str(out / result.case / "report.html")))
     console.print(table)
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -132,23 +131,15 @@ class Startup:
     image_tokens: int | None = None
 
 
-def profiling_args(
-    *, limit_mm_per_prompt: Mapping[str, int] | None = None, max_model_len: int | None = None
-) -> tuple[str, ...]:
-    """The engine arguments with which this platform really runs the start-up profile, under these limits.
+def profiling_args() -> tuple[str, ...]:
+    """The engine arguments with which this platform really runs the start-up profile.
 
     A GPU always profiles. On the CPU vLLM warms up only a model that it compiles (``CPUModelRunner.warming_up_model``),
     so ``--enforce-eager`` would skip what is to be watched; Dynamo with its eager backend needs no C++ compiler.
-
-    >>> profiling_args(limit_mm_per_prompt={"image": 1}, max_model_len=4096)[:4]
-    ('--max-model-len', '4096', '--limit-mm-per-prompt', '{"image": 1}')
     """
-    args = [] if max_model_len is None else ["--max-model-len", str(max_model_len)]
-    if limit_mm_per_prompt is not None:
-        args += ["--limit-mm-per-prompt", json.dumps(dict(limit_mm_per_prompt))]
     if read_platform() is Platform.CPU:
-        args += ["--compilation-config", '{"mode": "DYNAMO_TRACE_ONCE", "backend": "eager"}']
-    return tuple(args)
+        return ("--compilation-config", '{"mode": "DYNAMO_TRACE_ONCE", "backend": "eager"}')
+    return ()
 
 
 def measure_startup(

@@ -154,13 +154,16 @@ def start_guarded(
     stdin: int | IO[bytes] | None = subprocess.DEVNULL,
     stdout: int | IO[bytes] | None = None,
     stderr: int | IO[bytes] | None = None,
+    hold: Sequence[int] = (),
     grace_s: float = 10.0,
 ) -> Guarded:
     """Starts a command whose whole process tree ends with it, with `Guarded.end`, or with this process.
 
-    ``grace_s`` is how long the tree may take after TERM before it is killed. A command that does not exist ends
-    with 127 and one that may not be run with 126, as in a shell. Linux only: it rests on PR_SET_CHILD_SUBREAPER.
-    Raises `ValueError` for an empty command and `OSError` where ``cwd`` does not exist.
+    ``grace_s`` is how long the tree may take after TERM before it is killed. ``hold`` are descriptors (of a locked
+    file) that stay open until the whole tree has ended, also where this process is killed; the command does not see
+    them. A command that does not exist ends with 127 and one that may not be run with 126, as in a shell. Linux only:
+    it rests on PR_SET_CHILD_SUBREAPER. Raises `ValueError` for an empty command and `OSError` where ``cwd`` does not
+    exist.
 
     >>> command = start_guarded(["sleep", "60"])
     >>> command.end().returncode
@@ -182,7 +185,7 @@ def start_guarded(
                 stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,
-                pass_fds=(theirs.fileno(),),
+                pass_fds=(theirs.fileno(), *hold),
                 start_new_session=True,  # Ctrl-C reaches the owner alone, which then ends the tree in order
             )
         except BaseException:

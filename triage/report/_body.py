@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,13 +18,18 @@ from triage.report._markup import (
     highlight_python,
     is_speaking,
     make_anchor,
+    measure_text,
     render_markdown,
     sanitise_html,
+    shorten_line,
 )
 from triage.report._notebook import BANNER_MIME, ERROR_MIME, RESULT_MIME
 
 _OWN_SECTIONS = {"parameters", "injected-parameters"}  # the page shows them as a table
 _IMAGES = ("image/svg+xml", "image/png", "image/jpeg", "image/webp", "image/gif")
+_PAGE_BYTES = 1_200_000  # what all outputs together may add to a page, which is to stay below 2 MB
+_OUTPUT_BYTES = 500_000  # and one of them
+_OWN_ANCHORS = ("the-evidence", "the-parameters", "the-environment", "the-log")
 _HEADING = re.compile(r"^(#{1,3})\s+(.+?)\s*#*\s*$", re.MULTILINE)
 
 
@@ -67,6 +73,8 @@ class _Reader:
     section: str = ""
     number: int = 0
     headings: list[tuple[int, str, str]] = field(default_factory=list)
+    anchors: set[str] = field(default_factory=lambda: set(_OWN_ANCHORS))
+    size_bytes: int = 0
 
     def read(self, cells: list[Any]) -> Iterator[Block]:
         for cell in cells:
@@ -77,6 +85,7 @@ class _Reader:
                 yield from self._read_code(cell)
 
     def _read_prose(self, source: str) -> Iterator[Block]:
+        renamed: list[tuple[str, str]] = []
         for marks, text in _HEADING.findall(_without_fences(source)):
             plain = str(render_markdown(text).striptags())
             if len(marks) == 1 and not self.title:
@@ -84,9 +93,17 @@ class _Reader:
                 source = re.sub(rf"^#\s+{re.escape(text)}.*$", "", source, count=1, flags=re.MULTILINE)
             else:
                 self.section = plain
-                self.headings.append((len(marks), plain, make_anchor(plain)))
+                own = make_anchor(plain)
+                renamed.append((own, self._choose_anchor(own)))
+                self.headings.append((max(len(marks), 2), plain, renamed[-1][1]))
         if source.strip():
-            yield Block(html=render_markdown(source, caption=self.section))
+            yield Block(html=_rename_anchors(render_markdown(source, caption=self.section), renamed))
+
+    def _choose_anchor(self, wanted: str) -> str:
+        """The anchor of a heading; the second heading of the same words gets a number."""
+        anchor = next(a for n in itertools.count(1) if (a := wanted if n == 1 else f"{wanted}-{n}") not in self.anchors)
+        self.anchors.add(anchor)
+        return anchor
 
     def _read_code(self, cell: Any) -> Iterator[Block]:
         if _OWN_SECTIONS.intersection(cell["metadata"].get("tags", [])):
@@ -101,8 +118,19 @@ class _Reader:
             number=self.number,
             first_line=(lines or [source.strip()])[0].strip(),
             status=cell["metadata"].get("papermill", {}).get("status") or "",
-            outputs=tuple(self._read_outputs(cell["outputs"])),
+            outputs=tuple(map(self._charge, self._read_outputs(cell["outputs"]))),
         )
+
+    def _charge(self, output: Output) -> Output:
+        """The output, or a line in its place where it, or all of them together, would make the page too big."""
+        text = output.text
+        parts = (output.html or "", output.source, text.head if text else "", text.tail if text else "")
+        size = sum(map(measure_text, parts))
+        if size <= _OUTPUT_BYTES and self.size_bytes + size <= _PAGE_BYTES:
+            self.size_bytes += size
+            return output
+        what = output.alt or output.label or "An output"
+        return Output(kind="text", label="left out", text=fold_text(f"{what} ({size:,} bytes): see notebook.ipynb"))
 
     def _read_outputs(self, outputs: list[Any]) -> Iterator[Output]:
         for output in _merge_streams(outputs):
@@ -111,7 +139,7 @@ class _Reader:
                     yield Output(kind="text", text=fold_text("".join(output["text"])), label=output["name"])
                 case "error":
                     trace = fold_text("\n".join(output["traceback"]))
-                    label = clean_text(f"{output['ename']}: {output['evalue']}")
+                    label = shorten_line(clean_text(f"{output['ename']}: {output['evalue']}"))
                     yield Output(kind="error", text=trace, label=label)
                 case _:
                     yield from self._read_bundle(output["data"], output.get("metadata", {}))
@@ -190,3 +218,14 @@ def _merge_streams(outputs: list[Any]) -> Iterator[Any]:
 def _without_fences(source: str) -> str:
     """Markdown without its fenced code, in which a ``#`` begins a comment and not a heading."""
     return re.sub(r"^(```|~~~).*?^\1", "", source, flags=re.MULTILINE | re.DOTALL)
+
+
+def _rename_anchors(html: Markup, renamed: list[tuple[str, str]]) -> Markup:
+    """The same text with other anchors, in the order of its headings."""
+    text, done = str(html), 0
+    for own, chosen in renamed:
+        at = text.find(f'id="{own}"', done)
+        if at >= 0:
+            text = f'{text[:at]}id="{chosen}"{text[at + len(own) + 5 :]}'
+            done = at + len(chosen)
+    return Markup(text)

@@ -20,6 +20,7 @@ from triage.errors import CheckpointError
 _TINY: dict[str, tuple[str, str]] = {
     "e5-metaspace": ("e5", "metaspace"),
     "e5-whitespace": ("e5", "whitespace"),
+    "gemma3-hub": ("gemma3", "hub"),
     "gemma3-legacy": ("gemma3", "legacy"),
     "gemma3-new": ("gemma3", "new"),
     "gritlm": ("gritlm", "grit"),
