@@ -43,7 +43,7 @@ def _is_locked_inside(pairs: Pairs, process: ProcessPair) -> bool:
 
 def _is_connected_inside(pairs: Pairs, process: ProcessPair) -> bool:
     """Whether it has a connection to another process of the tree, and none to anybody else."""
-    ends = {pid: _list_connections(other) for other in pairs.processes for pid in [other.pid]}
+    ends = {other.pid: _list_connections(other) for other in pairs.processes}
     inside = {(far, near) for near, far in set().union(*ends.values())}
     others = {(far, near) for pid, own in ends.items() if pid != process.pid for near, far in own}
     return ends[process.pid] <= inside and bool(ends[process.pid] & others)

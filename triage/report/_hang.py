@@ -122,7 +122,7 @@ def _plan_next(record: HangRecord) -> str:
 
 def _list_evidence(record: HangRecord) -> Iterator[Evidence]:
     for number, line in enumerate(record.diagnosis.because, start=1):
-        yield Evidence(statement=f"What decided, {number}", observed=_plain(line))
+        yield Evidence(statement=f"Reason {number}", observed=_plain(line))
     progress = record.last_progress
     sign = f"{progress.sign}, {progress.age_s:.1f} s before the end"
     yield Evidence(statement="The last sign of life", observed=sign)
