@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -84,6 +85,20 @@ def test_nothing_of_it_is_left(program: Program, watched: Watched) -> None:
     seen = {(p.pid, p.start_ticks) for sample in watched.record.evidence.samples for p in sample.processes}
     assert watched.record.residue.survivors == ()
     assert [pid for pid, _ in seen if _is_alive(pid, str(program.path))] == []
+
+
+def test_a_rank_that_waits_for_one_on_another_node_is_in_no_deadlock(running: dict[str, Future[Watched]]) -> None:
+    """The same evidence as of two ranks of one tree, but that their connections lead elsewhere."""
+
+    def lead_away(process: Process) -> Process:
+        files = (replace(f, peer="10.0.0.7:29500") if f.peer and f.port else f for f in process.files)
+        return replace(process, files=tuple(files))
+
+    evidence = running["rank_that_left"].result().record.evidence
+    samples = (replace(sample, processes=tuple(map(lead_away, sample.processes))) for sample in evidence.samples)
+    elsewhere = replace(evidence, samples=tuple(samples))
+    judged = diagnose(elsewhere, ending=Ending.STALLED, returncode=None, progressing=False)
+    assert judged.hang_class is HangClass.UNKNOWN
 
 
 def test_unknown_is_rare(running: dict[str, Future[Watched]]) -> None:

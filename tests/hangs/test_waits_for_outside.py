@@ -6,13 +6,12 @@ import fcntl
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.hangs.corpus import PROGRAMS, STALL_S
-from triage.hangs import Ending, Evidence, HangClass, HangRecord, OpenFile, Process, diagnose, watch_command
+from tests.hangs.corpus import STALL_S
+from triage.hangs import HangClass, HangRecord, watch_command
 
 LOCKS = "import fcntl, sys; fcntl.flock(open(sys.argv[1], 'w'), fcntl.LOCK_EX)"
 READS_IN_A_LOOP = """
@@ -50,35 +49,3 @@ def test_a_program_that_waits_for_its_standard_input_is_in_no_deadlock(tmp_path:
         os.close(its)
     assert record.diagnosis.hang_class is HangClass.UNKNOWN
     assert "its standard input, pipe:" in record.diagnosis.because[0]
-
-
-@pytest.fixture(scope="module")
-def lost_rank(tmp_path_factory: pytest.TempPathFactory) -> HangRecord:
-    """Two ranks, of which one does something else; both are of the tree."""
-    out = tmp_path_factory.mktemp("ranks")
-    return watch_command([sys.executable, str(PROGRAMS / "rank_that_left.py")], out=out, stall_s=15.0)
-
-
-def test_a_rank_that_waits_for_one_of_its_own_tree_is_in_a_deadlock(lost_rank: HangRecord) -> None:
-    assert lost_rank.diagnosis.hang_class is HangClass.HOST_DEADLOCK
-
-
-def test_a_rank_that_waits_for_one_on_another_node_is_in_none(lost_rank: HangRecord) -> None:
-    """The same evidence, but that one connection leads elsewhere."""
-
-    def lead_away(file: OpenFile) -> OpenFile:
-        is_connection = file.peer is not None and not file.peer.startswith("listens")
-        return replace(file, peer="10.0.0.7:29500") if is_connection else file
-
-    def change(process: Process) -> Process:
-        return replace(process, files=tuple(map(lead_away, process.files)))
-
-    samples = tuple(
-        replace(sample, processes=tuple(map(change, sample.processes))) for sample in lost_rank.evidence.samples
-    )
-    elsewhere = replace(lost_rank.evidence, samples=samples)
-    assert classify(elsewhere) is HangClass.UNKNOWN
-
-
-def classify(evidence: Evidence) -> HangClass:
-    return diagnose(evidence, ending=Ending.STALLED, returncode=None, progressing=False).hang_class
