@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from triage.hangs._names import NOT_PYTHON
@@ -33,16 +33,16 @@ _QUIET_S = 0.15  # a dump is written in one go: a file that does not grow for so
 _PACKAGES = re.compile(r".*/(?:site|dist)-packages/|.*/lib(?:64)?/python3\.\d+t?/")
 
 
-def prepare_stacks(folder: Path) -> dict[str, str]:
+def prepare_stacks(folder: Path, *, env: Mapping[str, str] | None = None) -> dict[str, str]:
     """What to add to the environment of a command, so that its stacks can be had although ptrace is refused.
 
     Empty where py-spy can look from outside. Otherwise the folder is made, in which each interpreter of the command
-    keeps a file by its pid.
+    keeps a file by its pid. ``env`` is the command's environment, where it is not this process's: its PYTHONPATH stays.
     """
     if find_pyspy() is not None and why_no_ptrace() is None:
         return {}
     folder.mkdir(parents=True, exist_ok=True)
-    path = [str(SHIM), *filter(None, [os.environ.get("PYTHONPATH")])]
+    path = [str(SHIM), *filter(None, [(os.environ if env is None else env).get("PYTHONPATH")])]
     return {
         "PYTHONPATH": os.pathsep.join(path),
         FOLDER_VARIABLE: str(folder.resolve()),

@@ -116,7 +116,7 @@ class Watch:
     def _make_environment(self, env: Mapping[str, str] | None) -> Mapping[str, str] | None:
         from triage.hangs._faulthandler import prepare_stacks
 
-        extra = prepare_stacks(self._stacks_folder)
+        extra = prepare_stacks(self._stacks_folder, env=env)
         return {**(os.environ if env is None else env), **extra} if extra else env
 
     def _take_sample(self, pids: list[int]) -> Sample:
