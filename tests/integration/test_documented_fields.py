@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 
 from tests.unit.test_docs import read_section
 from triage.cases import read_case
+from triage.logs import write_sample
 from triage.report import plan_cases, reproduce_cases
 from triage.result import Arm, Evidence, Result
 
@@ -102,7 +103,8 @@ def test_env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_log(tmp_path: Path) -> None:
     path = tmp_path / "job.log"
     path.write_text(LOG)
-    check("log", ask("log", path, "--json"))
+    write_sample(tmp_path / "week")  # with retries
+    check("log", ask("log", path, "--json"), ask("log", tmp_path / "week", "--json"))
 
 
 def test_watch(tmp_path: Path) -> None:
