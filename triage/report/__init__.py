@@ -19,11 +19,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from triage.report._audit import Audit, Cell, CellState, audit_notebook
     from triage.report._campaign import Plan, plan_cases, reproduce_cases, select_cases
-    from triage.report._execute import Run, execute_notebook
+    from triage.report._capacity import Jobs, plan_jobs
+    from triage.report._devices import Gpu, list_gpus
+    from triage.report._execute import Run, count_cells, execute_notebook
+    from triage.report._fleet import reproduce_on_slurm
     from triage.report._hang import judge_record, write_hang_report
-    from triage.report._index import write_index
+    from triage.report._index import index_folder, write_index
     from triage.report._lab import plan_lab, prepare_notebooks
     from triage.report._notebook import conclude, open_report, show_figure, show_table
+    from triage.report._observer import Observer
     from triage.report._parameters import Parameter, check_parameters, read_parameters
     from triage.report._progress import show_progress
     from triage.report._render import render_report
@@ -33,6 +37,9 @@ _HOME = {
     "Audit": "_audit",
     "Cell": "_audit",
     "CellState": "_audit",
+    "Gpu": "_devices",
+    "Jobs": "_capacity",
+    "Observer": "_observer",
     "Parameter": "_parameters",
     "Plan": "_campaign",
     "Run": "_execute",
@@ -40,16 +47,21 @@ _HOME = {
     "check_case": "_reproduce",
     "check_parameters": "_parameters",
     "conclude": "_notebook",
+    "count_cells": "_execute",
     "execute_notebook": "_execute",
+    "index_folder": "_index",
     "judge_record": "_hang",
+    "list_gpus": "_devices",
     "open_report": "_notebook",
     "plan_cases": "_campaign",
+    "plan_jobs": "_capacity",
     "plan_lab": "_lab",
     "prepare_notebooks": "_lab",
     "read_parameters": "_parameters",
     "render_report": "_render",
     "reproduce_case": "_reproduce",
     "reproduce_cases": "_campaign",
+    "reproduce_on_slurm": "_fleet",
     "select_cases": "_campaign",
     "show_figure": "_notebook",
     "show_progress": "_progress",
@@ -62,6 +74,9 @@ __all__ = [
     "Audit",
     "Cell",
     "CellState",
+    "Gpu",
+    "Jobs",
+    "Observer",
     "Parameter",
     "Plan",
     "Run",
@@ -69,16 +84,21 @@ __all__ = [
     "check_case",
     "check_parameters",
     "conclude",
+    "count_cells",
     "execute_notebook",
+    "index_folder",
     "judge_record",
+    "list_gpus",
     "open_report",
     "plan_cases",
+    "plan_jobs",
     "plan_lab",
     "prepare_notebooks",
     "read_parameters",
     "render_report",
     "reproduce_case",
     "reproduce_cases",
+    "reproduce_on_slurm",
     "select_cases",
     "show_figure",
     "show_progress",
