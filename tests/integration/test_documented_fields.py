@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 
 from tests.unit.test_docs import read_section
 from triage.cases import read_case
+from triage.logs import write_sample
 from triage.report import plan_cases, reproduce_cases
 from triage.result import Arm, Evidence, Result
 
@@ -74,10 +75,36 @@ def test_cases_and_doctor_and_new(tmp_path: Path) -> None:
     check("new", ask("new", "mine", *words, "--catalogue", tmp_path, "--json"))
 
 
+def test_env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two captures that differ in every way, and a bisection of them."""
+    monkeypatch.setenv("OLD", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    (tmp_path / "hub" / "models--a--b" / "snapshots" / "c0ffee").mkdir(parents=True)
+    first = ask("env", "--out", tmp_path / "a.json", "--json")
+    gpu = {"driver": "x", "gpus": [{"name": "g", "arch": "gfx942", "vram_bytes": 1}], "firmware": {"mec": "1"}}
+    whole = first | {
+        "arguments": ["--a", "1"],
+        "gpu": first["gpu"] | gpu | {"details": {"gpu0.x": "1"}},
+        "attachments": {"vllm.collect_env": "text"},
+        "not_collected": [{"what": "hub", "why": "no reason"}],
+        "variables": {**first["variables"], "NEW": "1"},
+    }
+    del whole["variables"]["OLD"]
+    whole["packages"] = {**whole["packages"], "rich": "0"}
+    (tmp_path / "b.json").write_text(json.dumps(whole))
+    check("env", first, whole)
+    check("env diff", ask("env", "diff", tmp_path / "a.json", tmp_path / "b.json", "--json"))
+    whole["packages"] = first["packages"]
+    (tmp_path / "b.json").write_text(json.dumps(whole))
+    words = ("env", "bisect", tmp_path / "a.json", tmp_path / "b.json", "--json", "--", "sh", "-c", 'test -z "$NEW"')
+    check("env bisect", ask(*words))
+
+
 def test_log(tmp_path: Path) -> None:
     path = tmp_path / "job.log"
     path.write_text(LOG)
-    check("log", ask("log", path, "--json"))
+    write_sample(tmp_path / "week")  # with retries
+    check("log", ask("log", path, "--json"), ask("log", tmp_path / "week", "--json"))
 
 
 def test_watch(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from triage.result import Result, read_result
 pytestmark = pytest.mark.engine
 
 VERDICTS = {
+    "ci-log": Verdict.MECHANISM,
     "e5-token-count": Verdict.REPRODUCED,
     "gemma3-legacy-keys": Verdict.REPRODUCED,
     "gritlm-server-defaults": Verdict.MECHANISM,

@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from triage.engine._probe import ask_process
-from triage.engine.cache import find_cache
 from triage.engine.history import VersionPair
 from triage.engine.weights import Rule
 from triage.errors import EngineError, InputError
-from triage.files import make_folder, write_atomic
+from triage.files import find_cache, make_folder, write_atomic
 
 _PROBES = Path(__file__).with_name("probes")
 _PROBE = _PROBES / "try_rules.py"

@@ -12,21 +12,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import platformdirs
-
 from triage.errors import StorageError
 
 _MOMENT_S = 5.0
 _HINT = "Set TRIAGE_CACHE to another folder."
-
-
-def find_cache() -> Path:
-    """The cache folder: ``TRIAGE_CACHE`` where it is set, else the user's cache. It need not exist yet.
-
-    >>> find_cache().is_absolute()
-    True
-    """
-    return Path(os.environ.get("TRIAGE_CACHE") or platformdirs.user_cache_path("triage")).absolute()
 
 
 def build_whole(folder: Path, build: Callable[[Path], None]) -> None:

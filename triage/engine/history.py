@@ -21,10 +21,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from triage.engine.cache import build_whole, find_cache
+from triage.engine.cache import build_whole
 from triage.engine.environment import engine_environment
 from triage.engine.versions import read_versions
 from triage.errors import InputError, MissingDependencyError, StorageError, UnsupportedVersionError
+from triage.files import find_cache
 from triage.processes import start_guarded
 
 # vLLM's wheel for the CPU holds the same Python files as the others, in a tenth of the size.
@@ -119,6 +120,17 @@ def _ask_git(root: Path, *arguments: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return ended.stdout.strip() if ended.returncode == 0 else ""
+
+
+def fetch_package(distribution: str, version: str) -> Path:
+    """A folder for the PYTHONPATH that holds one version of one package, without what it requires; fetched once.
+
+    Raises as `find_versions`.
+    """
+    folder = find_cache() / "packages" / _name_python() / f"{distribution}-{version}"
+    if not folder.is_dir():
+        build_whole(folder, lambda work: _run_pip(work, [f"{distribution}=={version}"]))
+    return folder
 
 
 def list_cached() -> list[str]:
