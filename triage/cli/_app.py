@@ -22,6 +22,7 @@ from triage.cli._new import new
 from triage.cli._plan import plan
 from triage.cli._run import run
 from triage.cli._tokens import tokens
+from triage.cli._verify import verify
 from triage.cli._watch import watch
 from triage.errors import TriageError
 from triage.result import Verdict
@@ -48,7 +49,7 @@ def triage(
         raise typer.Exit
 
 
-for command in (log, cases, run, index, tokens, keys, matrix, plan, watch, lab, new, doctor):
+for command in (log, cases, run, index, tokens, keys, matrix, plan, watch, verify, lab, new, doctor):
     app.command()(command)
 app.add_typer(env)
 

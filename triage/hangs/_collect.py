@@ -13,8 +13,8 @@ from typing import Any
 from triage.hangs._gpu import ROOT, has_gpu, read_gpus
 from triage.hangs._kernel import copy_devcoredump, list_devcoredumps, read_kernel_log
 from triage.hangs._machine import Baseline, read_memory, read_shm
-from triage.hangs._pyspy import NOT_PYTHON
-from triage.hangs._record import Evidence, GpuSample, NotCollected, Process, Sample, Thread
+from triage.hangs._names import NOT_PYTHON
+from triage.hangs._sample import Evidence, GpuSample, NotCollected, Process, Sample, Thread
 from triage.hangs._stacks import FEWER, NO_STACKS, read_stacks
 from triage.hangs._tree import read_tree
 from triage.machine.asking import Asking, ask_all

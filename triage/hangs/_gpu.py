@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from triage.hangs._procfs import list_fds, read_stat, read_text
-from triage.hangs._record import GpuHolder, GpuReading, GpuSample, NotCollected
+from triage.hangs._sample import GpuHolder, GpuReading, GpuSample, NotCollected
 from triage.hangs._smi import (
     parse_amd_metric,
     parse_amd_process,

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from triage.hangs._record import GpuHolder, GpuReading
+from triage.hangs._sample import GpuHolder, GpuReading
 from triage.machine.smi import load_json
 
 _SCALES = {"B": 1, "KB": 1 << 10, "MB": 1 << 20, "MIB": 1 << 20, "GB": 1 << 30, "GIB": 1 << 30}  # AMD's MB are MiB

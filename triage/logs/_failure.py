@@ -50,8 +50,9 @@ class Failure:
 
     ``root`` is the line that names the cause, ``consequences`` what followed from it, ``also`` the tests that failed
     for the same root. ``infra``: the node or a service, not the code. ``signature`` is the same in every run,
-    ``masked`` is what it names. ``rule`` is the rule that named the family, "" where none did. ``note`` says how the
-    job ended where no test failed.
+    ``masked`` is what it is made of, ``named`` the words by which two failures of one rule differ in kind. ``rule`` is
+    the rule that named the family, "" where none did. ``note`` says how the job ended where no test failed. ``case``
+    and ``command`` reproduce it; ``with_model`` does so with the job's own model, where the local Hub cache has it.
     """
 
     test: str | None
@@ -67,9 +68,11 @@ class Failure:
     consequences: tuple[LogLine, ...] = ()
     also: tuple[str, ...] = ()
     captures: Mapping[str, str] = field(default_factory=dict)
+    named: tuple[str, ...] = ()
     log: str = ""
     case: str | None = None
     command: str = ""
+    with_model: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The contract of ``triage log --json``."""
@@ -82,6 +85,7 @@ class Failure:
             "lines": [{"n": line.n, "text": line.text} for line in self.evidence],
             "case": self.case,
             "command": self.command,
+            "command_with_model": self.with_model,
             "log": self.log,
             "root": {"n": self.root.n, "text": self.root.text},
             "consequences": [{"n": line.n, "text": line.text} for line in self.consequences],
@@ -91,15 +95,3 @@ class Failure:
             "note": self.note,
             "masked": self.masked,
         }
-
-
-@dataclass(frozen=True, kw_only=True)
-class LogReport:
-    """The failures of one log, and what was read: bytes and lines after unpacking, seconds of wall time."""
-
-    log: str
-    failures: tuple[Failure, ...]
-    bytes: int
-    lines: int
-    seconds: float
-    notes: tuple[str, ...] = ()

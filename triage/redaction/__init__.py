@@ -10,12 +10,13 @@ JSON (a notebook's outputs) and HTML.
 """
 
 from triage.redaction._names import is_secret_name
-from triage.redaction._text import NOT_RECORDED, redact_result, redact_text
+from triage.redaction._text import NOT_RECORDED, join_command, redact_result, redact_text
 from triage.redaction._values import redact_json, redact_value, redact_variables, unfold_paths
 
 __all__ = [
     "NOT_RECORDED",
     "is_secret_name",
+    "join_command",
     "redact_json",
     "redact_result",
     "redact_text",

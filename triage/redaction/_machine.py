@@ -14,8 +14,6 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-import psutil
-
 from triage.files import find_cache
 from triage.redaction._names import is_plain, rate_name
 
@@ -87,6 +85,8 @@ def list_host_words() -> tuple[str, ...]:
 
 @cache
 def _list_host_words() -> tuple[str, ...]:
+    import psutil  # here: whoever only watches a command must not pay for it
+
     families = {socket.AF_INET, socket.AF_INET6}
     addresses = [
         a.address.partition("%")[0] for held in psutil.net_if_addrs().values() for a in held if a.family in families

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from triage.redaction._assigned import find_assigned
 from triage.redaction._machine import list_secrets, plan_names
@@ -19,10 +22,14 @@ from triage.redaction._shapes import (
     WEBHOOK,
     find_random,
 )
-from triage.result import Result
+
+if TYPE_CHECKING:
+    from triage.result import Result  # a watch, which keeps records too, must not pay for it
 
 NOT_RECORDED = "(not recorded)"
 _KEEPING = (URL_PASSWORD, URL_TOKEN, URL_QUERY, WEBHOOK, BEARER, BASIC, CONNECTION)
+# Words that a shell must quote only for what stands in place of a path.
+_QUOTED = re.compile(r"'([\w@%+=:,./-]*(?:~|\(venv\)|\(triage\)|\(host\)|\$TRIAGE_CACHE)[\w@%+=:,./-]*)'")
 
 
 def redact_text(text: str) -> str:
@@ -56,8 +63,20 @@ def fold_names(text: str) -> str:
     return text
 
 
+def join_command(words: Iterable[str]) -> str:
+    """A command as a shell is given it, redacted; what stands for a path is not quoted, so that a shell can read ``~``.
+
+    >>> from pathlib import Path
+    >>> join_command([f"{Path.home()}/run", "a b"]), join_command(["~/run", "a b"])
+    ("~/run 'a b'", "~/run 'a b'")
+    """
+    return _QUOTED.sub(r"\1", shlex.join(redact_text(word) for word in words))
+
+
 def redact_result(result: Result) -> Result:
     """The result with every text in it redacted."""
+    from triage.result import Result
+
     return Result.from_json(redact_text(result.to_json()))
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from triage.report._capacity import Jobs, plan_jobs
     from triage.report._devices import Gpu, list_gpus
     from triage.report._execute import Run, count_cells, execute_notebook
+    from triage.report._fleet import reproduce_on_slurm
     from triage.report._hang import judge_record, write_hang_report
     from triage.report._index import index_folder, write_index
     from triage.report._lab import plan_lab, prepare_notebooks
@@ -60,6 +61,7 @@ _HOME = {
     "render_report": "_render",
     "reproduce_case": "_reproduce",
     "reproduce_cases": "_campaign",
+    "reproduce_on_slurm": "_fleet",
     "select_cases": "_campaign",
     "show_figure": "_notebook",
     "show_progress": "_progress",
@@ -96,6 +98,7 @@ __all__ = [
     "render_report",
     "reproduce_case",
     "reproduce_cases",
+    "reproduce_on_slurm",
     "select_cases",
     "show_figure",
     "show_progress",
