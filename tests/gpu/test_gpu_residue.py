@@ -1,4 +1,4 @@
-"""GPU memory that tests leave behind, on a real device: what stays is named, what the driver gives back is waited for."""
+"""GPU memory that tests leave behind, on a real device: what stays is named, what is given back is waited for."""
 
 import json
 import os
