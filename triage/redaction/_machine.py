@@ -32,28 +32,29 @@ _BEFORE = r"(^|[^\w+./~-]|(?:\x1b|\\u001b)\[[\d;]*m)"
 _BEHIND = r"(?![\w.+=-])"
 
 
-def plan_names() -> list[tuple[re.Pattern[str], str]]:
-    """Patterns of what is folded, and what it becomes behind the pattern's first group."""
+def plan_names() -> list[tuple[str, re.Pattern[str], str]]:
+    """What is folded: a word that stands in it, its pattern, and what it becomes behind the pattern's first group."""
     return _plan(_list_paths(str(find_cache()), str(Path.home())), _list_host_words(), find_user())
 
 
 @cache
 def _plan(
     paths: tuple[tuple[str, str], ...], host_words: tuple[str, ...], user: str | None
-) -> list[tuple[re.Pattern[str], str]]:
+) -> list[tuple[str, re.Pattern[str], str]]:
     words = [*sorted(paths, key=lambda pair: -len(pair[0])), *((word, "(host)") for word in host_words)]
     plan = [
-        (re.compile(f"{'()' if word.count('/') > 1 else _BEFORE}{re.escape(word)}{_BEHIND}", re.MULTILINE), name)
+        (word, re.compile(f"{'()' if word.count('/') > 1 else _BEFORE}{re.escape(word)}{_BEHIND}", re.MULTILINE), name)
         for word, name in words
     ]
     generic = "|".join(sorted(map(re.escape, GENERIC_USERS)))
     others = rf"(/(?:home|Users)/)(?!(?:{generic})(?![\w.-]))[A-Za-z_][\w.-]*(?=[/\"'\s:,;<>)\]]|$)"
-    plan.append((re.compile(rf"(?<![\w+]){others}", re.MULTILINE), "(user)"))
+    pattern = re.compile(rf"(?<![\w+]){others}", re.MULTILINE)
+    plan += [(root, pattern, "(user)") for root in ("/home/", "/Users/")]
     if user is not None:
         # As a folder, or before its host; anywhere else it may be a word of the language.
         word = re.escape(user)
-        plan.append((re.compile(rf"(/){word}(?=[/\"'\s:,;<>)\]\\]|$)", re.MULTILINE), "(user)"))
-        plan.append((re.compile(rf"(^|[\s\"'=(]){word}(?=@[\w(])", re.MULTILINE), "(user)"))
+        plan.append((f"/{user}", re.compile(rf"(/){word}(?=[/\"'\s:,;<>)\]\\]|$)", re.MULTILINE), "(user)"))
+        plan.append((f"{user}@", re.compile(rf"(^|[\s\"'=(]){word}(?=@[\w(])", re.MULTILINE), "(user)"))
     return plan
 
 
