@@ -118,6 +118,12 @@ def test_watch(tmp_path: Path) -> None:
     check("watch", *records)
 
 
+def test_verify(tmp_path: Path) -> None:
+    code = "import os; assert 'FIXED' in os.environ, 'broken'"
+    words = ("--env", "FIXED=1", "--runs", 4, "--revert", "--out", tmp_path / "out", "--json")
+    check("verify", ask("verify", *words, "--", sys.executable, "-c", code))
+
+
 def test_run(tmp_path: Path) -> None:
     """The records of a run that is stopped before it starts, and a whole result."""
     import threading
