@@ -5,29 +5,14 @@ tables and pictures, and leaves a log of 5,000 lines. A notebook that starts an 
 more overhead. The overhead is measured in a fresh process, with every import that the page needs.
 """
 
-import json
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from benchmarks._measurement import Measurement, summarise
-
-_CELLS = [
-    'from triage.report import conclude, open_report, show_figure, show_table\nopen_report("bench")',
-    "import matplotlib.pyplot as plt\nimport pandas as pd",
-    'frame = pd.DataFrame({"n": range(100), "square": [n * n for n in range(100)]})',
-    'show_table(frame, caption="A hundred squares")',
-    *[
-        f'f, a = plt.subplots()\na.plot(frame["n"], frame["square"] * {n})\nshow_figure(f, alt="A parabola")'
-        for n in range(4)
-    ],
-    'for n in range(5000): print(f"INFO 11-23 10:00:00 [core.py:{n}] the engine takes step {n}")',
-    "from triage.result import Result\n"
-    'conclude(Result(case="bench", family="unknown", verdict="REPRODUCED", cause="c", next_command="n"))',
-]
+from benchmarks._notebooks import write_notebook
 
 # Runs in a process of its own, so that nothing is imported yet; prints (overhead, time under papermill).
 _REPRODUCE = """
@@ -41,17 +26,6 @@ result = reproduce_case(case, Path(sys.argv[2]), notebook=Path(sys.argv[1]))
 write_index([result], Path(sys.argv[2]))
 print(time.perf_counter() - began - result.duration_s)
 """
-
-
-def write_notebook(path: Path) -> None:
-    """Writes the notebook of this benchmark."""
-    cells: list[dict[str, Any]] = [
-        {"cell_type": "code", "id": f"c{n}", "metadata": {}, "source": source, "outputs": [], "execution_count": None}
-        for n, source in enumerate(_CELLS)
-    ]
-    kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook = {"cells": cells, "metadata": {"kernelspec": kernelspec}, "nbformat": 4, "nbformat_minor": 5}
-    path.write_text(json.dumps(notebook), encoding="utf-8")
 
 
 def measure(*, runs: int = 3) -> Measurement:

@@ -10,6 +10,13 @@ import pytest
 os.environ.setdefault("TRIAGE_CACHE", str(Path(tempfile.gettempdir()) / "triage-test-cache"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Golden outputs change only when somebody asks for it."""
+    parser.addoption(
+        "--refresh-golden", action="store_true", help="write tests/golden/data anew from what comes out now"
+    )
+
+
 def _has_device() -> bool:
     return Path("/dev/kfd").exists() or Path("/dev/nvidiactl").exists()
 

@@ -97,7 +97,8 @@ class Result(_Record):
 
     ``parameters`` are the notebook's, as run. ``versions`` maps a package to its version, ``None`` where it is
     absent. ``snapshots`` maps a model or tokenizer to its revision or content hash. ``findings`` holds the
-    numbers of the family, as plain JSON. ``bad_input`` says that an input of the run, a model folder say, stopped it.
+    numbers of the family, as plain JSON. ``node`` is an alias of the machine. ``bad_input`` says that an input of the
+    run, a model folder say, stopped it.
 
     >>> r = Result(case="c", family="token_count", verdict="REPRODUCED", cause="a trailing space", next_command="x")
     >>> Result.from_json(r.to_json()) == r
@@ -118,6 +119,7 @@ class Result(_Record):
     parameters: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str | None] = Field(default_factory=dict)
     snapshots: dict[str, str] = Field(default_factory=dict)
+    node: str | None = None
     started: datetime | None = None
     duration_s: float | None = None
 

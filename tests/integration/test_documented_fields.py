@@ -75,6 +75,31 @@ def test_cases_and_doctor_and_new(tmp_path: Path) -> None:
     check("new", ask("new", "mine", *words, "--catalogue", tmp_path, "--json"))
 
 
+def test_env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two captures that differ in every way, and a bisection of them."""
+    monkeypatch.setenv("OLD", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    (tmp_path / "hub" / "models--a--b" / "snapshots" / "c0ffee").mkdir(parents=True)
+    first = ask("env", "--out", tmp_path / "a.json", "--json")
+    gpu = {"driver": "x", "gpus": [{"name": "g", "arch": "gfx942", "vram_bytes": 1}], "firmware": {"mec": "1"}}
+    whole = first | {
+        "arguments": ["--a", "1"],
+        "gpu": first["gpu"] | gpu | {"details": {"gpu0.x": "1"}},
+        "attachments": {"vllm.collect_env": "text"},
+        "not_collected": [{"what": "hub", "why": "no reason"}],
+        "variables": {**first["variables"], "NEW": "1"},
+    }
+    del whole["variables"]["OLD"]
+    whole["packages"] = {**whole["packages"], "rich": "0"}
+    (tmp_path / "b.json").write_text(json.dumps(whole))
+    check("env", first, whole)
+    check("env diff", ask("env", "diff", tmp_path / "a.json", tmp_path / "b.json", "--json"))
+    whole["packages"] = first["packages"]
+    (tmp_path / "b.json").write_text(json.dumps(whole))
+    words = ("env", "bisect", tmp_path / "a.json", tmp_path / "b.json", "--json", "--", "sh", "-c", 'test -z "$NEW"')
+    check("env bisect", ask(*words))
+
+
 def test_log(tmp_path: Path) -> None:
     path = tmp_path / "job.log"
     path.write_text(LOG)
@@ -98,6 +123,7 @@ def test_run(tmp_path: Path) -> None:
 
     stop = threading.Event()
     stop.set()
+    reproduce_cases(plan_cases([read_case("gemma3-legacy-keys")]), tmp_path, stop=stop)  # a report of another case
     plans = plan_cases([read_case("e5-token-count")])
     [opened] = reproduce_cases(plans, tmp_path, stop=stop)
     whole = opened.model_copy(

@@ -4,14 +4,17 @@ from pathlib import Path
 
 import pytest
 
+from triage.cases import read_case
 from triage.encoder import (
     EncoderPlan,
+    Setting,
     Startup,
     classify_encoder_warmup,
     compare_inputs,
     compare_plans,
     measure_startup,
     plan_encoder,
+    plan_setting,
     plot_phases,
     plot_plans,
     profiling_args,
@@ -64,6 +67,27 @@ def test_an_explicit_zero_makes_it_the_image(plans: dict[str, EncoderPlan]) -> N
     plan = plans["explicit"]
     assert (plan.modality, plan.tokens_per_item, plan.encoder_budget) == ("image", 1280, 2048)
     assert plan.limit_of("video") == 0
+
+
+def test_the_batch_of_the_follow_up_case_is_the_one_of_its_log() -> None:
+    """vLLM #44952: 64 image items of the maximum feature size, with max_num_seqs=256 on an MI300."""
+    case = read_case("gemma3-transformers-warmup")
+    common = ("--model-impl", case.parameters["model_impl"], *case.parameters["engine_args"])
+    settings = {
+        name: Setting(
+            name=name, limits=case.parameters[f"{name}_limits"], own=case.parameters[f"{name}_args"], common=common
+        )
+        for name in ("implicit", "explicit")
+    }
+    folder = find_model(case.parameters["model"])
+    plans = {name: plan_setting(folder, setting) for name, setting in settings.items()}
+    assert (plans["implicit"].items, plans["implicit"].modality, plans["implicit"].encoder_budget) == (
+        64,
+        "image",
+        16384,
+    )
+    assert plans["explicit"].items == 2
+    assert {t.name: t.shape for t in plans["implicit"].inputs}["pixel_values"] == (64, 3, 896, 896)
 
 
 def test_the_real_dummy_tensors_are_those_of_the_chosen_modality(plans: dict[str, EncoderPlan]) -> None:

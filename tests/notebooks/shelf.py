@@ -35,13 +35,13 @@ class Shelf:
         self.folder = folder
         folder.mkdir()
 
-    def add(self, case_id: str, *cells: dict[str, Any], parameters: str = "") -> Case:
+    def add(self, case_id: str, *cells: dict[str, Any], parameters: str = "", end: dict[str, Any] = END) -> Case:
         """A case of this id, whose notebook opens a report, has these cells, and concludes."""
         name = case_id.replace("-", "_") + ".ipynb"
         kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
         given = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
         rest = [c for c in cells if c not in given]
-        everything = [dict(c, id=f"cell-{n}") for n, c in enumerate([*given, OPEN, *rest, END])]
+        everything = [dict(c, id=f"cell-{n}") for n, c in enumerate([*given, OPEN, *rest, end])]
         notebook = {"cells": everything, "metadata": {"kernelspec": kernelspec}, "nbformat": 4, "nbformat_minor": 5}
         (self.folder / name).write_text(json.dumps(notebook))
         fields = {

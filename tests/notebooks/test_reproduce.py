@@ -290,7 +290,9 @@ def test_no_report_of_an_earlier_run_survives_a_run_that_cannot_be_written(shelf
     with pytest.raises(StorageError):
         reproduce(shelf, case, tmp_path / "out")
     assert read_result(folder / "result.json").verdict is Verdict.INCOMPLETE
-    assert not (folder / "report.html").exists()
+    page = (folder / "report.html").read_text()
+    assert "INCOMPLETE" in page
+    assert "of an earlier run" not in page
     assert not (folder / "notebook.ipynb").exists()
 
 

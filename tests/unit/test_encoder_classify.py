@@ -158,3 +158,50 @@ def test_a_tie_is_explained_as_one() -> None:
 def test_a_server_that_came_up_and_did_not_answer_is_not_passed_over() -> None:
     start = replace(make_start("implicit"), image_tokens=None, error="The server answered with 500.")
     assert "but did not answer: The server answered with 500" in explain_startups([start])
+
+
+# One image in a prompt, with many sequences and with few: the shape of vLLM #44952.
+MANY = replace(EXPLICIT_PLAN, items=12, max_num_seqs=256, max_num_batched_tokens=16384, encoder_budget=16384)
+
+
+def see(plan: EncoderPlan, start: Startup) -> Startup:
+    """The start of a setting whose log says what its plan says."""
+    assert start.log.profiled is not None
+    profiled = replace(
+        start.log.profiled, items=plan.items, modality=str(plan.modality), encoder_budget=plan.encoder_budget
+    )
+    return replace(start, log=replace(start.log, profiled=profiled))
+
+
+def test_a_batch_larger_than_the_test_needs_is_a_mechanism_of_its_own() -> None:
+    result = classify(implicit_plan=MANY, implicit_start=see(MANY, make_start("explicit")))
+    assert result.verdict is Verdict.MECHANISM
+    assert "max_num_seqs 256 instead of 128" in result.cause
+    assert "12 image items" in result.cause
+    assert [(arm.name, arm.verdict) for arm in result.arms] == [
+        ("implicit {'image': 1, 'video': 0}, max_num_seqs 256", Verdict.MECHANISM),
+        ("explicit {'image': 1, 'video': 0}, max_num_seqs 128", Verdict.NOT_REPRODUCED),
+    ]
+
+
+def test_a_larger_batch_that_hangs_reproduces_and_two_hangs_blame_nothing() -> None:
+    many = see(MANY, hang(make_start("explicit")))
+    assert classify(implicit_plan=MANY, implicit_start=many).verdict is Verdict.REPRODUCED
+    both = classify(implicit_plan=MANY, implicit_start=many, explicit_start=hang(make_start("explicit")))
+    assert both.verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("change", [{"max_model_len": 8192}, {"revision": "sha256:1"}, {"limits_given": {"image": 2}}])
+def test_batches_of_different_models_or_limits_are_not_compared(change: dict[str, object]) -> None:
+    result = classify(
+        implicit_plan=MANY,
+        implicit_start=see(MANY, make_start("explicit")),
+        explicit_plan=replace(EXPLICIT_PLAN, **change),  # type: ignore[arg-type]
+    )
+    assert result.verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("missing", ["explicit_plan", "explicit_start", "implicit_start"])
+def test_without_the_smaller_batch_nothing_is_said_of_the_larger(missing: str) -> None:
+    result = classify(**{"implicit_plan": MANY, "implicit_start": see(MANY, make_start("explicit"))} | {missing: None})
+    assert result.verdict is Verdict.INCONCLUSIVE

@@ -1,11 +1,53 @@
 """Files are whole at every moment."""
 
+import errno
 import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
 from triage.errors import InputError, StorageError
 from triage.files import make_folder, write_atomic
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from triage.files import write_atomic
+os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+write_atomic(Path(sys.argv[1]), "new" * 10_000)
+"""
+
+
+@pytest.fixture(params=["unnamed", "named"], autouse=True)
+def _every_file_system(request, monkeypatch):
+    """A file system that has files without a name, and one that has not."""
+    real = os.open
+
+    def refuse(path, flags, *arguments, **options):
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return real(path, flags, *arguments, **options)
+
+    if request.param == "named":
+        monkeypatch.setattr(os, "open", refuse)
+
+
+def test_a_writer_that_is_killed_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "result.json"
+    write_atomic(path, "old")
+    ended = subprocess.run([sys.executable, "-c", KILLED, path], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_name_that_cannot_be_taken_leaves_no_temporary_file(tmp_path):
+    (tmp_path / "result.json").mkdir()
+    with pytest.raises(StorageError, match="Is a directory"):
+        write_atomic(tmp_path / "result.json", "new")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["result.json"]
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_temporary_one(tmp_path, monkeypatch):

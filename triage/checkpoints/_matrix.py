@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.version import InvalidVersion, Version
 
-from triage.checkpoints._compare import ModelDiff, explain_end, fold_layers, request_weights, sort_ends
+from triage.checkpoints._explain import explain_end
+from triage.checkpoints._fold import fold_layers
+from triage.checkpoints._model import ModelDiff, judge_ends, request_weights
 from triage.engine.history import INSTALLED, VersionPair, find_versions
 from triage.engine.weights import ModelImpl, Step, WeightMap, WeightRequest, map_many_weights
 from triage.errors import InputError, TriageError
@@ -176,7 +178,7 @@ def _ask(pair: VersionPair, request: WeightRequest) -> MatrixRow:
         answer = error
     if isinstance(answer, TriageError):
         return MatrixRow(vllm=pair.vllm, transformers=pair.transformers, reason=str(answer))
-    compared = ModelDiff(diff=sort_ends(request, answer), weights=answer)
+    compared = judge_ends(request, answer)
     return MatrixRow(vllm=pair.vllm, transformers=pair.transformers, compared=compared)
 
 
@@ -194,7 +196,7 @@ def explain_rows(rows: Sequence[MatrixRow]) -> str:
     unknown = [row for row in rows if row.compared is None]
     sentences = [_count(known)] if known else ["No pair could say."]
     turns = list(_find_turns(known))
-    sentences += [_explain_turn(before, after) for before, after in turns]
+    sentences += _explain_turns(turns)
     if not turns and len({row.verdict for row in known}) > 1:
         bad = next(row for row in known if row.verdict is Verdict.REPRODUCED)
         good = next(row for row in known if row.verdict is Verdict.NOT_REPRODUCED)
@@ -227,6 +229,22 @@ def _find_turns(known: Sequence[MatrixRow]) -> Iterator[tuple[MatrixRow, MatrixR
             for before, after in pairwise(line):
                 if before.verdict is not after.verdict:
                     yield before, after
+
+
+def _explain_turns(turns: Sequence[tuple[MatrixRow, MatrixRow]]) -> Iterator[str]:
+    """Each turn; one that another version of the other package has seen already is not explained again."""
+    seen: set[tuple[str, ...]] = set()
+    for before, after in turns:
+        moved, held = (
+            ("vllm", "transformers") if before.transformers == after.transformers else ("transformers", "vllm")
+        )
+        turn = (moved, getattr(before, moved), getattr(after, moved), before.verdict.value)
+        if turn in seen:
+            title = {"vllm": "vLLM", "transformers": "Transformers"}[held]
+            yield f"The same with {title} {getattr(before, held)}."
+        else:
+            seen.add(turn)
+            yield _explain_turn(before, after)
 
 
 def _explain_turn(before: MatrixRow, after: MatrixRow) -> str:
@@ -266,7 +284,8 @@ def explain_change(bad: MatrixRow, good: MatrixRow) -> str:
     if there == here:
         return (
             f"The rules lead {key} to {there} in both; {theirs.model_class} has that parameter under {good.label}, and "
-            f"{ours.model_class} has none of that name under {bad.label}: the model's class changed, no rule did."
+            f"{'it' if ours.model_class == theirs.model_class else ours.model_class} has none of that name under "
+            f"{bad.label}: the model's class changed, no rule did."
         )
     taken = [str(step.rule) for step in ours.traces[key] if step.changed]
     for number, step in enumerate(theirs.traces[key], start=1):

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from triage.cli._console import AsJson, Catalogue, open_console, quote, read_catalogue
-from triage.errors import InputError
+from triage.cli._slurm import Exclude, Gpus, Nodes, Parallel, Partition, Place, read_slurm
 from triage.result import Result, Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-
-class Place(StrEnum):
-    """Where `triage run` runs a notebook."""
-
-    LOCAL = "local"
-    SLURM = "slurm"
 
 
 def run(
@@ -44,31 +37,57 @@ def run(
     timeout_s: Annotated[
         float, typer.Option("--timeout-s", metavar="S", min=1, help="The time limit of one notebook, in seconds.")
     ] = 1800,
+    partition: Partition = None,
+    nodes: Nodes = None,
+    exclude: Exclude = None,
+    gpus: Gpus = None,
+    parallel: Parallel = 8,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Keep conclusive results of the same notebooks, parameters and versions."),
+    ] = False,
     catalogue: Catalogue = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the reproduction notebooks of cases, and write a report for each and an index over all.
 
-    Writes DIR/<case>/{notebook.ipynb, report.html, result.json} and DIR/index.{html,json}. Exits 0 if every verdict
+    Writes DIR/<case>/{notebook.ipynb, report.html, result.json} and DIR/index.{html,json,junit.xml}. Runs no more at a
+    time than there are cores, memory and GPUs for, each on a GPU of its own. Exits 0 if every verdict
     is conclusive (or the expected one), 1 if --expect is not met, 2 for bad input, 3 for INFRA or INCONCLUSIVE, and
     4 if a notebook did not finish.
     """
-    if on is Place.SLURM:
-        raise InputError("Running on Slurm is not built yet.", hint="Leave --on out, or say --on local.")
-    from triage.report import plan_cases, reproduce_cases
+    from triage.cli._live import show_run
+    from triage.report import list_gpus, plan_cases, plan_jobs, reproduce_cases, reproduce_on_slurm
 
     plans = plan_cases(read_catalogue(catalogue), ids=ids or (), texts=parameters or (), folder=catalogue)
     console = open_console(stderr=True)
-    with _stop_on_signals() as stop:
-        results = reproduce_cases(
-            plans,
-            out,
-            jobs=jobs,
-            timeout_s=timeout_s,
-            stop=stop,
-            on_begin=lambda case: console.print(f"[dim]running[/] {case.id}"),
-            on_end=lambda result: console.print(f"[dim]ended  [/] {result.case}: {result.verdict}"),
-        )
+    slurm = read_slurm(
+        on, partition=partition, nodes=nodes, exclude=exclude, gpus=gpus, parallel=parallel, time_limit_s=math.inf
+    )
+    results: Sequence[Result]
+    if slurm is not None:
+        console.print(f"[dim]on Slurm[/] {', '.join(plan.case.id for plan in plans)}")
+        with show_run(console, plans) as observer:
+            results = reproduce_on_slurm(
+                plans, out, options=slurm, timeout_s=timeout_s, resume=resume, expect=expect, observer=observer
+            )
+    else:
+        devices = list_gpus()
+        possible = plan_jobs(min(jobs, len(plans)), gpus=len(devices))
+        if possible.limit:
+            console.print(f"[dim]{possible.count} at a time: {possible.limit}[/]")
+        with _stop_on_signals() as stop, show_run(console, plans) as observer:
+            results = reproduce_cases(
+                plans,
+                out,
+                jobs=possible.count,
+                gpus=devices,
+                timeout_s=timeout_s,
+                stop=stop,
+                resume=resume,
+                expect=expect,
+                observer=observer,
+            )
     _print_table(console, results, out)
     if as_json:
         typer.echo((out / "index.json").read_text(encoding="utf-8").rstrip())
@@ -99,11 +118,12 @@ def _print_table(console: Console, results: Sequence[Result], out: Path) -> None
     from rich import box
     from rich.table import Table
 
-    colours = {0: "green", 3: "yellow", 4: "red"}
+    from triage.cli._live import COLOURS
+
     table = Table("case", "verdict", "cause", box=box.SIMPLE_HEAD, header_style="bold")
     table.add_column("report", overflow="fold")  # a path that is cut short opens nothing
     for result in results:
-        verdict = f"[{colours[result.verdict.exit_code]}]{result.verdict}[/]"
+        verdict = f"[{COLOURS[result.verdict.exit_code]}]{result.verdict}[/]"
         table.add_row(result.case, verdict, quote(result.cause), quote(str(out / result.case / "report.html")))
     console.print(table)
 

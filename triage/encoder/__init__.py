@@ -12,6 +12,7 @@ from triage.encoder._classify import classify_encoder_warmup
 from triage.encoder._command import ModelImpl, PlanAnswer, answer_plan, read_inputs, read_limits, read_model_impl
 from triage.encoder._plan import Candidate, EncoderPlan, plan_encoder
 from triage.encoder._plot import plot_phases, plot_plans
+from triage.encoder._setting import Setting, plan_setting
 from triage.encoder._startup import compare_startups, explain_startups
 from triage.encoder._suggest import compare_suggestion, show_flag, suggest_limits
 from triage.encoder._tables import (
@@ -31,6 +32,7 @@ __all__ = [
     "EncoderPlan",
     "ModelImpl",
     "PlanAnswer",
+    "Setting",
     "Stage",
     "Startup",
     "answer_plan",
@@ -48,6 +50,7 @@ __all__ = [
     "explain_startups",
     "measure_startup",
     "plan_encoder",
+    "plan_setting",
     "plot_phases",
     "plot_plans",
     "profiling_args",

@@ -183,7 +183,10 @@ def wait_for_end(child: int, wake_fd: int, owner: int, owner_pid: int, statuses:
 
 def main() -> None:
     owner, owner_pid, grace_s = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
-    os.set_inheritable(owner, False)  # held by the command, it would outlive the guard
+    for entry in os.listdir("/proc/self/fd"):  # the owner's socket, and what it gave to hold
+        if int(entry) > 2:
+            with contextlib.suppress(OSError):  # the listing's own, which is closed again
+                os.set_inheritable(int(entry), False)  # in the command's hands, it would outlive the guard
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
 
     statuses: dict[int, int] = {}

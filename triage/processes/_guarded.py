@@ -37,11 +37,13 @@ class Ending:
     """How a command ended.
 
     ``returncode`` is negative for death by a signal, as in `subprocess`, and None where the guard could not
-    tell. ``orphans`` outlived the command and were ended; ``survivors`` outlived even SIGKILL (state D).
+    tell; ``pid`` was the command's. ``orphans`` outlived it and were ended; ``survivors`` outlived even SIGKILL
+    (state D).
     """
 
     reason: Literal["ended", "stopped", "owner_died", "guard_died"]
     returncode: int | None
+    pid: int | None = None
     orphans: tuple[Orphan, ...] = ()
     survivors: tuple[Orphan, ...] = ()
 
@@ -109,7 +111,7 @@ class Guarded:
                 with self._lifeline, self._lifeline.makefile("rb") as stream:
                     began, told = stream.readline(), stream.readline()
                 try:
-                    self._ending = _read_told(told)
+                    self._ending = _read_told(began, told)
                 except ValueError:  # cut short, or nothing at all
                     _kill_session(began)
                     self._ending = Ending(reason="guard_died", returncode=None)
@@ -124,10 +126,10 @@ class Guarded:
         self.end()
 
 
-def _read_told(told: bytes) -> Ending:
-    fields = json.loads(told)
+def _read_told(began: bytes, told: bytes) -> Ending:
+    pid, fields = json.loads(began)["command"], json.loads(told)
     people = {name: tuple(Orphan(**left) for left in fields[name]) for name in ("orphans", "survivors")}
-    return Ending(reason=fields["reason"], returncode=fields["returncode"], **people)
+    return Ending(reason=fields["reason"], returncode=fields["returncode"], pid=pid, **people)
 
 
 def _kill_session(began: bytes) -> None:
@@ -152,13 +154,16 @@ def start_guarded(
     stdin: int | IO[bytes] | None = subprocess.DEVNULL,
     stdout: int | IO[bytes] | None = None,
     stderr: int | IO[bytes] | None = None,
+    hold: Sequence[int] = (),
     grace_s: float = 10.0,
 ) -> Guarded:
     """Starts a command whose whole process tree ends with it, with `Guarded.end`, or with this process.
 
-    ``grace_s`` is how long the tree may take after TERM before it is killed. A command that does not exist ends
-    with 127 and one that may not be run with 126, as in a shell. Linux only: it rests on PR_SET_CHILD_SUBREAPER.
-    Raises `ValueError` for an empty command and `OSError` where ``cwd`` does not exist.
+    ``grace_s`` is how long the tree may take after TERM before it is killed. ``hold`` are descriptors (of a locked
+    file) that stay open until the whole tree has ended, also where this process is killed; the command does not see
+    them. A command that does not exist ends with 127 and one that may not be run with 126, as in a shell. Linux only:
+    it rests on PR_SET_CHILD_SUBREAPER. Raises `ValueError` for an empty command and `OSError` where ``cwd`` does not
+    exist.
 
     >>> command = start_guarded(["sleep", "60"])
     >>> command.end().returncode
@@ -180,7 +185,7 @@ def start_guarded(
                 stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,
-                pass_fds=(theirs.fileno(),),
+                pass_fds=(theirs.fileno(), *hold),
                 start_new_session=True,  # Ctrl-C reaches the owner alone, which then ends the tree in order
             )
         except BaseException:

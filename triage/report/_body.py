@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,13 +18,18 @@ from triage.report._markup import (
     highlight_python,
     is_speaking,
     make_anchor,
+    measure_text,
     render_markdown,
     sanitise_html,
+    shorten_line,
 )
 from triage.report._notebook import BANNER_MIME, ERROR_MIME, RESULT_MIME
 
 _OWN_SECTIONS = {"parameters", "injected-parameters"}  # the page shows them as a table
 _IMAGES = ("image/svg+xml", "image/png", "image/jpeg", "image/webp", "image/gif")
+_PAGE_BYTES = 1_200_000  # what all outputs together may add to a page, which is to stay below 2 MB
+_OUTPUT_BYTES = 500_000  # and one of them
+_OWN_ANCHORS = ("the-evidence", "the-parameters", "the-environment", "the-log")
 _HEADING = re.compile(r"^(#{1,3})\s+(.+?)\s*#*\s*$", re.MULTILINE)
 
 
@@ -67,6 +73,8 @@ class _Reader:
     section: str = ""
     number: int = 0
     headings: list[tuple[int, str, str]] = field(default_factory=list)
+    anchors: set[str] = field(default_factory=lambda: set(_OWN_ANCHORS))
+    size_bytes: int = 0
 
     def read(self, cells: list[Any]) -> Iterator[Block]:
         for cell in cells:
@@ -77,6 +85,7 @@ class _Reader:
                 yield from self._read_code(cell)
 
     def _read_prose(self, source: str) -> Iterator[Block]:
+        renamed: list[tuple[str, str]] = []
         for marks, text in _HEADING.findall(_without_fences(source)):
             plain = str(render_markdown(text).striptags())
             if len(marks) == 1 and not self.title:
@@ -84,9 +93,17 @@ class _Reader:
                 source = re.sub(rf"^#\s+{re.escape(text)}.*$", "", source, count=1, flags=re.MULTILINE)
             else:
                 self.section = plain
-                self.headings.append((len(marks), plain, make_anchor(plain)))
+                own = make_anchor(plain)
+                renamed.append((own, self._choose_anchor(own)))
+                self.headings.append((max(len(marks), 2), plain, renamed[-1][1]))
         if source.strip():
-            yield Block(html=render_markdown(source, caption=self.section))
+            yield Block(html=_rename_anchors(render_markdown(source, caption=self.section), renamed))
+
+    def _choose_anchor(self, wanted: str) -> str:
+        """The anchor of a heading; the second heading of the same words gets a number."""
+        anchor = next(a for n in itertools.count(1) if (a := wanted if n == 1 else f"{wanted}-{n}") not in self.anchors)
+        self.anchors.add(anchor)
+        return anchor
 
     def _read_code(self, cell: Any) -> Iterator[Block]:
         if _OWN_SECTIONS.intersection(cell["metadata"].get("tags", [])):
@@ -101,8 +118,18 @@ class _Reader:
             number=self.number,
             first_line=(lines or [source.strip()])[0].strip(),
             status=cell["metadata"].get("papermill", {}).get("status") or "",
-            outputs=tuple(self._read_outputs(cell["outputs"])),
+            outputs=tuple(map(self._charge, self._read_outputs(cell["outputs"]))),
         )
+
+    def _charge(self, output: Output) -> Output:
+        """The output, or a line in its place where it, or all of them together, would make the page too big."""
+        text = output.text
+        parts = (output.html or "", output.source, text.head if text else "", text.tail if text else "")
+        size = sum(map(measure_text, parts))
+        if size <= _OUTPUT_BYTES and self.size_bytes + size <= _PAGE_BYTES:
+            self.size_bytes += size
+            return output
+        return _leave_out(output.alt or output.label or "An output", size)
 
     def _read_outputs(self, outputs: list[Any]) -> Iterator[Output]:
         for output in _merge_streams(outputs):
@@ -111,7 +138,7 @@ class _Reader:
                     yield Output(kind="text", text=fold_text("".join(output["text"])), label=output["name"])
                 case "error":
                     trace = fold_text("\n".join(output["traceback"]))
-                    label = clean_text(f"{output['ename']}: {output['evalue']}")
+                    label = shorten_line(clean_text(f"{output['ename']}: {output['evalue']}"))
                     yield Output(kind="error", text=trace, label=label)
                 case _:
                     yield from self._read_bundle(output["data"], output.get("metadata", {}))
@@ -120,8 +147,8 @@ class _Reader:
         if BANNER_MIME in data or RESULT_MIME in data:
             return
         plain = "".join(data.get("text/plain", ""))
-        html = "".join(data.get("text/html", ""))
-        if html:
+        html, markdown = ("".join(data.get(mime, "")) for mime in ("text/html", "text/markdown"))
+        if 0 < len(html) <= _OUTPUT_BYTES:  # sanitising more takes seconds, and there is no room for it
             cleaned = sanitise_html(html, caption=self.section)
             # A widget or a script-drawn chart leaves nothing behind: then its picture or its text is shown.
             if cleaned.striptags().strip() or "<img" in cleaned or ERROR_MIME in data:
@@ -131,12 +158,12 @@ class _Reader:
             if mime in data:
                 yield self._read_image(mime, "".join(data[mime]), plain, metadata)
                 return
-        if "text/markdown" in data:
-            yield Output(
-                kind="html", html=sanitise_html(render_markdown("".join(data["text/markdown"]), caption=self.section))
-            )
+        if 0 < len(markdown) <= _OUTPUT_BYTES:
+            yield Output(kind="html", html=sanitise_html(render_markdown(markdown, caption=self.section)))
         elif plain:
             yield Output(kind="text", text=fold_text(plain), label="output")
+        elif (size := max(len(html), len(markdown))) > _OUTPUT_BYTES:
+            yield _leave_out("An output", size)
 
     def _read_image(self, mime: str, content: str, plain: str, metadata: dict[str, Any]) -> Output:
         if mime == "image/svg+xml":  # as an image its scripts do not run
@@ -149,7 +176,7 @@ class _Reader:
         return Output(
             kind="image",
             source=f"data:{mime};base64,{''.join(content.split())}",
-            alt=alt,
+            alt=shorten_line(alt),
             width=width if isinstance(width, int) else None,
         )
 
@@ -166,6 +193,11 @@ def read_body(notebook: dict[str, Any]) -> Body:
     if blocks and not blocks[0].number and "<h2" not in blocks[0].html:
         lead, blocks = blocks[0].html, blocks[1:]
     return Body(title=reader.title, lead=lead, blocks=blocks, headings=tuple(reader.headings))
+
+
+def _leave_out(what: str, size_bytes: int) -> Output:
+    text = fold_text(f"{what} ({size_bytes:,} bytes): see notebook.ipynb")
+    return Output(kind="text", label="left out", text=text)
 
 
 def _merge_streams(outputs: list[Any]) -> Iterator[Any]:
@@ -190,3 +222,14 @@ def _merge_streams(outputs: list[Any]) -> Iterator[Any]:
 def _without_fences(source: str) -> str:
     """Markdown without its fenced code, in which a ``#`` begins a comment and not a heading."""
     return re.sub(r"^(```|~~~).*?^\1", "", source, flags=re.MULTILINE | re.DOTALL)
+
+
+def _rename_anchors(html: Markup, renamed: list[tuple[str, str]]) -> Markup:
+    """The same text with other anchors, in the order of its headings."""
+    text, done = str(html), 0
+    for own, chosen in renamed:
+        at = text.find(f'id="{own}"', done)
+        if at >= 0:
+            text = f'{text[:at]}id="{chosen}"{text[at + len(own) + 5 :]}'
+            done = at + len(chosen)
+    return Markup(text)

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from triage.cases import Case, find_notebook
 from triage.errors import InputError, ParameterError, TriageError, UnknownCaseError
 from triage.files import make_folder
-from triage.report._again import name_command
-from triage.report._index import write_index
-from triage.report._reproduce import check_case, reproduce_case
-from triage.report._settle import open_result
-from triage.result import Result
+from triage.report._devices import NO_DEVICE, Gpu, GpuPool
+from triage.report._index import Index
+from triage.report._observer import Observer
+from triage.report._reproduce import check_case, open_case, plan_opening, reproduce_case
+from triage.report._resume import find_result
+from triage.result import Result, Verdict
 
 _LOOK_EVERY_S = 0.2
 
@@ -85,49 +86,47 @@ def select_cases(cases: Sequence[Case], ids: Sequence[str]) -> tuple[Case, ...]:
     return tuple(known[i] for i in dict.fromkeys(ids)) if ids else tuple(cases)
 
 
-def _open(plan: Plan, out: Path, now: datetime) -> Result:
-    again = name_command(plan.case, parameters=plan.parameters, out=out, catalogue=plan.catalogue)
-    return open_result(plan.case, parameters=plan.parameters, started=now, again=again)
-
-
 def reproduce_cases(
     plans: Sequence[Plan],
     out: Path,
     *,
     jobs: int = 1,
+    gpus: Sequence[Gpu] = (),
     timeout_s: float | None = None,
     stop: threading.Event | None = None,
-    on_begin: Callable[[Case], None] = lambda _: None,
-    on_end: Callable[[Result], None] = lambda _: None,
+    resume: bool = False,
+    expect: Verdict | None = None,
+    observer: Observer | None = None,
 ) -> tuple[Result, ...]:
-    """Runs the planned cases, ``jobs`` at a time, and keeps ``out/index.{html,json}`` up to date.
+    """Runs the planned cases, ``jobs`` at a time and each on a GPU of its own where there are ``gpus``.
 
-    The index says INCOMPLETE of a case until it has ended. Setting ``stop`` ends the running cases and leaves the
-    others out: finished reports stay whole. ``on_begin`` and ``on_end`` are called from any thread.
+    ``out/index.{html,json,junit.xml}`` are kept up to date. Result, page and index say INCOMPLETE of a case until it
+    has ended, whatever ends this process. Setting ``stop`` ends the running cases and leaves the others out: finished
+    reports stay whole. With ``resume`` a conclusive result is kept that an earlier run left of the same notebook,
+    parameters and versions. ``expect`` is what the index calls a success.
 
     Raises `InputError` or `StorageError` where ``out`` cannot be written; what runs is then ended first.
     """
     make_folder(out)
-    stop = stop or threading.Event()
-    now = datetime.now(UTC)
-    results = {p.case.id: _open(p, out, now) for p in plans}
-    write_index(list(results.values()), out)
-
-    def reproduce(plan: Plan) -> Result:
-        on_begin(plan.case)
-        return reproduce_case(
-            plan.case,
-            out,
-            notebook=plan.notebook,
-            parameters=plan.parameters,
-            catalogue=plan.catalogue,
-            timeout_s=timeout_s,
-            stop=stop,
-        )
+    stop, observer = stop or threading.Event(), observer or Observer()
+    index = Index.open(out, expect=expect)
+    opened = {p.case.id: plan_opening(p.case, out, parameters=p.parameters, catalogue=p.catalogue) for p in plans}
+    kept = _find_results(plans, opened, out) if resume else {}
+    results = opened | kept
+    index.write(list(results.values()))
+    waiting = [plan for plan in plans if plan.case.id not in kept]
+    for plan in waiting:  # a kill must not leave the verdict of an earlier run to a case that never began
+        open_case(plan.case, out, notebook=plan.notebook, parameters=plan.parameters, catalogue=plan.catalogue)
+    for result in kept.values():
+        observer.ends(result)
+    if jobs > 1:
+        waiting.sort(key=lambda plan: -_guess_length(index.earlier.get(plan.case.id)))
+    pool = GpuPool(gpus)
+    run = partial(_run_plan, out=out, pool=pool, timeout_s=timeout_s, stop=stop, observer=observer)
 
     problem: TriageError | None = None
-    with ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="case") as pool:
-        pending: set[Future[Result]] = {pool.submit(reproduce, plan) for plan in plans}
+    with ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="case") as threads:
+        pending: set[Future[Result]] = {threads.submit(run, plan) for plan in waiting}
         try:
             while pending:
                 # Waking up now and then lets the main thread run its signal handlers.
@@ -136,8 +135,8 @@ def reproduce_cases(
                     try:
                         result = future.result()
                         results[result.case] = result
-                        write_index(list(results.values()), out)
-                        on_end(result)
+                        index.write(list(results.values()))
+                        observer.ends(result)
                     except TriageError as error:
                         problem = problem or error
                         stop.set()
@@ -147,3 +146,37 @@ def reproduce_cases(
     if problem:
         raise problem
     return tuple(results.values())
+
+
+def _run_plan(
+    plan: Plan, *, out: Path, pool: GpuPool, timeout_s: float | None, stop: threading.Event, observer: Observer
+) -> Result:
+    """One case, once there is a GPU for it."""
+    with pool.lend(stop, on_wait=partial(observer.waits, plan.case)) as device:
+        if device is not None:
+            observer.begins(plan.case)
+        return reproduce_case(
+            plan.case,
+            out,
+            notebook=plan.notebook,
+            parameters=plan.parameters,
+            catalogue=plan.catalogue,
+            timeout_s=timeout_s,
+            stop=stop,
+            device=device or NO_DEVICE,  # none was free until the run was stopped
+            on_cell=partial(observer.proceeds, plan.case),
+        )
+
+
+def _guess_length(earlier: Result | None) -> float:
+    """How long a case will take, as it took before: the longest goes first, or it runs alone at the end."""
+    if earlier is None or earlier.duration_s is None or not earlier.verdict.conclusive:
+        return float("inf")
+    return earlier.duration_s
+
+
+def _find_results(plans: Sequence[Plan], opened: Mapping[str, Result], out: Path) -> dict[str, Result]:
+    found = {
+        p.case.id: find_result(opened[p.case.id], out / p.case.id, case=p.case, notebook=p.notebook) for p in plans
+    }
+    return {case: result for case, result in found.items() if result is not None}

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
+
+from triage.report._readable import make_readable, needs_paper, settle_headings
 
 _TAGS_TEXT = """
     a abbr b blockquote br caption code col colgroup dd del details div dl dt em figcaption figure h1 h2 h3 h4 h5 h6
@@ -27,6 +29,8 @@ _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]_][^\x07\x1b]*(?:\x07|\x1
 TAIL_LINES = 6
 _SHORT_LINES = 12
 _KEPT_LINES = 2000
+_LINE_CHARS = 2000
+_KEPT_BYTES = 200_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +59,13 @@ def fold_text(text: str) -> Folded:
     >>> folded = fold_text("a\\n" * 100)
     >>> folded.lines, len(folded.tail.splitlines())
     (100, 6)
+    >>> fold_text("a" * 5000).tail[-23:]
+    '… 3,000 more characters'
     """
-    lines = clean_text(text).rstrip("\n").split("\n")
+    lines = [shorten_line(line) for line in clean_text(text).rstrip("\n").split("\n")]
     if len(lines) <= _SHORT_LINES:
         return Folded(head="", tail="\n".join(lines), lines=len(lines), cut=0)
-    kept = lines[-_KEPT_LINES:]
+    kept = _keep_end(lines[-_KEPT_LINES:])
     return Folded(
         head="\n".join(kept[:-TAIL_LINES]),
         tail="\n".join(kept[-TAIL_LINES:]),
@@ -68,10 +74,39 @@ def fold_text(text: str) -> Folded:
     )
 
 
-def sanitise_html(html: str, *, caption: str = "", keep_ids: bool = False) -> Markup:
-    """HTML with an allow-list of tags, attributes and styles, and with tables that can be read aloud.
+def shorten_line(line: str, *, limit: int = _LINE_CHARS) -> str:
+    """A line of a bearable length.
 
-    A table without a caption gets ``caption``; header cells get their scope.
+    >>> shorten_line("tensor", limit=3)
+    'ten… 3 more characters'
+    """
+    return line if len(line) <= limit else f"{line[:limit]}… {len(line) - limit:,} more characters"
+
+
+def measure_text(text: str) -> int:
+    """The bytes that a text takes in a page; markup is taken as it is.
+
+    >>> measure_text("a < ▁"), measure_text(Markup("<b>"))
+    (10, 3)
+    """
+    return len(escape(text).encode())
+
+
+def _keep_end(lines: list[str]) -> list[str]:
+    """As many of the last lines as a page can bear."""
+    size = 0
+    for number, line in enumerate(reversed(lines)):
+        size += measure_text(line) + 1
+        if size > _KEPT_BYTES:
+            return lines[len(lines) - number :]
+    return lines
+
+
+def sanitise_html(html: str, *, caption: str = "", is_prose: bool = False) -> Markup:
+    """HTML with an allow-list of tags, attributes and styles, which can be read aloud and in the dark.
+
+    A table without a caption gets ``caption``, a picture without a text is named after it; header cells get their
+    scope. Headings stay headings in prose alone. Colours that were chosen for white get it, wrapped in ``div.paper``.
 
     >>> print(sanitise_html('<b onclick="x()">bold</b><script>alert(1)</script>'))
     <b>bold</b>
@@ -83,17 +118,18 @@ def sanitise_html(html: str, *, caption: str = "", keep_ids: bool = False) -> Ma
     soup = BeautifulSoup(html, "html.parser")
     for tag in soup.find_all(_DROPPED):
         tag.decompose()  # bleach would keep what stands between the tags
-    for table in soup.find_all("table"):
-        _label_table(soup, table, caption)
+    make_readable(soup, caption=caption)
+    settle_headings(soup, is_prose=is_prose)
+    paper = needs_paper(soup)
     cleaned = bleach.clean(
         str(soup),
         tags=_TAGS,
-        attributes=lambda tag, name, value: _allow_attribute(tag, name, value, keep_ids=keep_ids),
+        attributes=lambda tag, name, value: _allow_attribute(tag, name, value, is_prose=is_prose),
         protocols={"http", "https", "mailto", "data"},
         css_sanitizer=CSSSanitizer(allowed_css_properties=_STYLES, allowed_svg_properties=frozenset()),
         strip=True,
     )
-    return Markup(cleaned)
+    return Markup('<div class="paper">{}</div>').format(Markup(cleaned)) if paper else Markup(cleaned)
 
 
 def highlight_python(source: str) -> Markup:
@@ -114,7 +150,7 @@ def render_markdown(text: str, *, caption: str = "") -> Markup:
     <h2 id="two-counts">Two <em>counts</em></h2>
     <BLANKLINE>
     """
-    return sanitise_html(_read_markdown()(text), caption=caption, keep_ids=True)
+    return sanitise_html(_read_markdown()(text), caption=caption, is_prose=True)
 
 
 def make_anchor(heading: str) -> str:
@@ -131,24 +167,13 @@ def is_speaking(text: str) -> bool:
     return bool(text.strip()) and not re.fullmatch(r"<[^<>]+>", text.strip())
 
 
-def _label_table(soup: Any, table: Any, caption: str) -> None:
-    if table.find("caption") is None and caption:
-        tag = soup.new_tag("caption")
-        tag.string = caption
-        table.insert(0, tag)
-    for header in table.find_all("th"):
-        if not header.has_attr("scope"):
-            in_head = header.find_parent("thead") is not None
-            header["scope"] = "col" if in_head else "row"
-
-
-def _allow_attribute(tag: str, name: str, value: str, *, keep_ids: bool) -> bool:
+def _allow_attribute(tag: str, name: str, value: str, *, is_prose: bool) -> bool:
     if tag == "a":
         return name in {"href", "title"} and not value.strip().lower().startswith("data:")
     if tag == "img":
         return name in {"alt", "title", "width", "height"} or (name == "src" and value.startswith("data:image/"))
     if name == "id":
-        return keep_ids and tag in {"h1", "h2", "h3", "h4"}
+        return is_prose and tag in {"h2", "h3"}
     if name in {"scope", "colspan", "rowspan"}:
         return tag in {"th", "td", "col", "colgroup"}
     return name in {"title", "style", "lang", "dir", "open"}

@@ -41,7 +41,7 @@ def open_report(case: str) -> None:
 
     >>> open_report("e5-token-count")  # outside Jupyter: nothing to show
     """
-    shell = _find_shell()
+    shell = find_shell()
     if shell is None:
         return
     from IPython.display import display
@@ -59,7 +59,7 @@ def conclude(result: Result) -> None:
 
     >>> conclude(Result(case="c", family="unknown", verdict="FLAKY", cause="3 of 20 runs", next_command="x"))
     """
-    if _find_shell() is None:
+    if find_shell() is None:
         return
     from IPython.display import display, update_display
 
@@ -75,7 +75,7 @@ def show_figure(figure: Figure, *, alt: str) -> None:
     """
     if not alt.strip():
         raise ValueError("alt is empty; say in a sentence what the picture shows")
-    if _find_shell() is None:
+    if find_shell() is None:
         return
     from IPython.display import display
     from matplotlib import pyplot
@@ -94,7 +94,7 @@ def show_table(frame: pd.DataFrame, *, caption: str, index: bool | None = None) 
 
     ``index`` says whether the row labels are shown; by default they are, unless they only count the rows.
     """
-    if _find_shell() is None:
+    if find_shell() is None:
         return
     if index is None:
         index = not _only_counts(frame.index)
@@ -121,7 +121,7 @@ def _read_whole_frame() -> Any:
     return pd.option_context("display.max_colwidth", None, "display.max_rows", 500)
 
 
-def _find_shell() -> Any:
+def find_shell() -> Any:
     """The running IPython shell of a kernel, or None. Does not import IPython where nobody else has."""
     import sys
 

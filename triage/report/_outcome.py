@@ -34,6 +34,7 @@ class Request(_Message):
     folder: str
     parameters: dict[str, Any] = Field(default_factory=dict)
     cell_timeout_s: int | None = None
+    progress: str  # a file that holds how many cells have ended
 
 
 class Outcome(_Message):

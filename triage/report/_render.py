@@ -1,4 +1,4 @@
-"""The page of one report, and the page over all of them: one file each, nothing loaded from anywhere.
+"""The page of one report: one file, nothing loaded from anywhere.
 
 nbconvert's HTML exporter is not used: it takes two seconds to import, wants JupyterLab's style sheets, and loads
 scripts from CDNs unless told otherwise. What a page needs of it is mistune, pygments and bleach.
@@ -6,23 +6,26 @@ scripts from CDNs unless told otherwise. What a page needs of it is mistune, pyg
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup, escape
 
 from triage.cases import Case
 from triage.report._body import Body, read_body
-from triage.report._markup import fold_text
+from triage.report._markup import fold_text, shorten_line
 from triage.report._parameters import Parameter
 from triage.result import Family, Result, Verdict
 
-_TEMPLATES = Path(__file__).with_name("templates")
+TEMPLATES = Path(__file__).with_name("templates")
 
 _MEANING = {
     Verdict.REPRODUCED: "the symptom was seen",
@@ -43,7 +46,6 @@ def prepare_rendering() -> None:
         {"cell_type": "code", "source": "a", "metadata": {}, "outputs": []},
     ]
     render_report({"cells": cells}, result=example)
-    render_index({"versions": {}, "results": []}, [])
 
 
 def render_report(
@@ -67,6 +69,21 @@ def render_report(
     return render_body(body, result=result, case=case, parameters=_plan_rows(result, parameters), log=log)
 
 
+def render_opening(result: Result, *, case: Case, parameters: Sequence[Parameter]) -> str:
+    """The page of a run that has not come to its end: what it will ask, and nothing of an answer.
+
+    It is written before the notebook starts, so it needs none of what makes a notebook into a page.
+    """
+    body = Body(title=case.title, lead=Markup(), blocks=())
+    rows = _plan_rows(result, parameters)
+    return render_body(body, result=result, case=case, parameters=rows, beside=("result.json",))
+
+
+def name_result(result: Result) -> str:
+    """What a page says of the result that it shows, so that the two can be told to belong together."""
+    return hashlib.sha256(result.to_json().encode()).hexdigest()
+
+
 def render_body(
     body: Body,
     *,
@@ -79,7 +96,7 @@ def render_body(
 ) -> str:
     """The page around blocks that are already markup. ``beside`` are the files in its folder that it links to."""
     return (
-        _read_environment()
+        read_environment()
         .get_template("report.html.j2")
         .render(
             result=result,
@@ -87,18 +104,13 @@ def render_body(
             body=body,
             title=body.title or (case.title if case else result.case),
             parameters=parameters,
-            findings=json.dumps(result.findings, indent=2, ensure_ascii=False) if result.findings else "",
+            findings=fold_text(json.dumps(result.findings, indent=2, ensure_ascii=False)) if result.findings else None,
             log=fold_text(log) if log.strip() else None,
+            digest=name_result(result),
             beside=beside,
             index=index,
         )
     )
-
-
-def render_index(index: Mapping[str, Any], results: Sequence[Result]) -> str:
-    """The page over all reports of a run, as HTML."""
-    started = min((r.started for r in results if r.started), default=None)
-    return _read_environment().get_template("index.html.j2").render(index=index, results=results, started=started)
 
 
 def _plan_rows(result: Result, parameters: Sequence[Parameter]) -> list[dict[str, Any]]:
@@ -136,10 +148,23 @@ def _show_ticks(text: str) -> Markup:
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
+def _show_moment(when: datetime | str | None) -> str:
+    if when is None:
+        return "—"
+    moment = datetime.fromisoformat(when) if isinstance(when, str) else when
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _show_path(path: str) -> str:
+    """A relative path as an address: a colon in a name makes no scheme, and a # no place in a page."""
+    return quote(path)
+
+
 @cache
-def _read_environment() -> jinja2.Environment:
+def read_environment() -> jinja2.Environment:
+    """The templates, with the filters that they use."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -150,9 +175,12 @@ def _read_environment() -> jinja2.Environment:
         "duration": _show_duration,
         "words": _show_words,
         "ticks": _show_ticks,
+        "short": shorten_line,
+        "moment": _show_moment,
+        "path": _show_path,
     }
     environment.globals |= {
         "meaning": _MEANING,
-        "style": Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")),
+        "style": Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
     }
     return environment

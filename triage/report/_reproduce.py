@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,10 +18,11 @@ from triage.files import make_folder, write_atomic
 from triage.redaction import redact_result, redact_text
 from triage.report._again import name_command
 from triage.report._audit import Audit, audit_notebook
+from triage.report._devices import NO_DEVICE, Device
 from triage.report._execute import Run, execute_notebook, read_source
 from triage.report._outcome import End
 from triage.report._parameters import Parameter, check_parameters, read_parameters
-from triage.report._render import prepare_rendering, render_report
+from triage.report._render import prepare_rendering, render_opening, render_report
 from triage.report._settle import open_result, settle_result
 from triage.result import Result
 
@@ -53,24 +54,24 @@ def reproduce_case(
     timeout_s: float | None = None,
     cell_timeout_s: int | None = None,
     stop: threading.Event | None = None,
+    device: Device = NO_DEVICE,
+    on_cell: Callable[[int], None] = lambda _: None,
 ) -> Result:
     """Runs the notebook of a case and writes ``out/<case>/{notebook.ipynb, report.html, result.json, run.log}``.
 
     ``notebook`` overrides the case's own. ``parameters`` win over the case's. ``catalogue`` is the private folder that
-    the case is from, so that `triage.read_case` finds it inside the notebook. ``result.json`` says INCOMPLETE from the
-    first moment until the run has ended; no result or report of an earlier run is left beside it. What the notebook
-    writes with relative paths lands in ``out/<case>/work``, the logs of its servers in ``out/<case>/logs``.
+    the case is from, so that `triage.read_case` finds it inside the notebook. ``result.json`` and the page say
+    INCOMPLETE from the first moment until the run has ended; no result or report of an earlier run is left beside them.
+    What the notebook writes with relative paths lands in ``out/<case>/work``, the logs of its servers in
+    ``out/<case>/logs``. It runs on ``device`` alone; ``on_cell`` hears how many of its code cells have ended.
 
     Raises `ParameterError` or `InputError` before anything is written, and `StorageError` where the folder
     cannot be written. A notebook that fails is no error: the result says so.
     """
     source = notebook or case.notebook_path
     checked = check_case(case, notebook=source, values=parameters)
-    folder = make_folder(out / case.id)
-    again = name_command(case, parameters=checked, out=out, catalogue=catalogue)
-    opened = redact_result(open_result(case, parameters=checked, started=datetime.now(UTC), again=again))
-    _clear(folder)
-    write_atomic(folder / RESULT, opened.to_json())
+    opened = open_case(case, out, notebook=source, parameters=checked, catalogue=catalogue)
+    folder = out / case.id
     work = make_folder(folder / WORK)
 
     if stop is not None and stop.is_set():
@@ -84,11 +85,13 @@ def reproduce_case(
             folder=work,
             log=folder / LOG,
             parameters=checked,
-            env={LOGS_VARIABLE: str((folder / LOGS).absolute())}
+            env={**device.env, LOGS_VARIABLE: str((folder / LOGS).absolute())}
             | ({} if catalogue is None else {CATALOGUE_VARIABLE: str(catalogue.absolute())}),
             timeout_s=timeout_s,
             cell_timeout_s=cell_timeout_s,
             stop=stop,
+            hold=device.hold,
+            on_cell=on_cell,
         )
         warming.join()
     for log in (folder / LOG, *(folder / LOGS).glob("*.log")):
@@ -101,6 +104,28 @@ def reproduce_case(
     write_atomic(folder / RESULT, result.to_json())
     write_report(folder, case=case, result=result, notebook=executed, parameters=read_parameters(source))
     return result
+
+
+def open_case(
+    case: Case, out: Path, *, notebook: Path, parameters: Mapping[str, Any], catalogue: Path | None = None
+) -> Result:
+    """Makes ``out/<case>`` say INCOMPLETE, result and page alike, and nothing of an earlier run; returns that result.
+
+    Killed at any moment, it leaves whole files, and never two that contradict each other. Raises `StorageError` or
+    `InputError`.
+    """
+    folder = make_folder(out / case.id)
+    opened = plan_opening(case, out, parameters=parameters, catalogue=catalogue)
+    _clear(folder)
+    write_atomic(folder / RESULT, opened.to_json())
+    write_atomic(folder / REPORT, render_opening(opened, case=case, parameters=read_parameters(notebook)))
+    return opened
+
+
+def plan_opening(case: Case, out: Path, *, parameters: Mapping[str, Any], catalogue: Path | None = None) -> Result:
+    """What a result says of its run before there is anything to say: INCOMPLETE, parameters, versions, this moment."""
+    again = name_command(case, parameters=parameters, out=out, catalogue=catalogue)
+    return redact_result(open_result(case, parameters=parameters, started=datetime.now(UTC), again=again))
 
 
 def write_report(

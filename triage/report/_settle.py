@@ -7,9 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from triage.cases import Case
+from triage.engine.node import name_node
 from triage.errors import InputError
 from triage.report._audit import Audit, Cell
 from triage.report._execute import Run
+from triage.report._markup import shorten_line
 from triage.report._outcome import End
 from triage.report._versions import read_versions
 from triage.result import Result, Verdict
@@ -32,6 +34,7 @@ def open_result(case: Case, *, parameters: Mapping[str, Any], started: datetime,
         next_command=again,
         parameters=dict(parameters),
         versions=read_versions(),
+        node=name_node(),
         started=started,
     )
 
@@ -58,6 +61,7 @@ def _adopt(told: Result, opened: Result) -> Result:
         update={
             "case": opened.case,
             "parameters": opened.parameters,
+            "node": opened.node,
             "started": opened.started,
             "versions": opened.versions | told.versions,
         }
@@ -96,7 +100,7 @@ def _explain_cell(cell: Cell, again: str) -> tuple[Verdict, str, str]:
         verdict = Verdict.INFRA if _INFRA_ERRORS.intersection(cell.told.types) else Verdict.INCOMPLETE
         return verdict, f"{cell.told.message} Raised in {cell}.".replace("\n", " "), cell.told.hint or again
     if cell.error_name is not None:
-        value = f": {cell.error_value}" if cell.error_value else ""
+        value = f": {shorten_line(cell.error_value)}" if cell.error_value else ""
         return Verdict.INCOMPLETE, f"C{str(cell)[1:]} raised {cell.error_name}{value}.".replace("\n", " "), again
     return Verdict.INCOMPLETE, f"The run broke off in {cell}.", again
 

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,22 @@ _SOCKET_PATH_BYTES = 100  # the kernel's limit is 107, and jupyter_client adds a
 
 
 class AtomicHandler(LocalHandler):  # type: ignore[misc]  # papermill is untyped
-    """papermill's local files, but whole (``open(path, "w")`` left broken JSON behind a kill), and without secrets."""
+    """papermill's local files, but whole (``open(path, "w")`` left broken JSON behind a kill), and without secrets.
+
+    Each time it also tells how far the notebook has come.
+    """
+
+    def __init__(self, progress: Path) -> None:
+        super().__init__()
+        self._progress = progress
 
     def write(self, buf: str, path: str) -> None:
         try:
             replace_file(Path(path), redact_text(buf).encode())
         except OSError as error:
             raise NotSavedError(error.strerror or str(error)) from error
+        with suppress(OSError):  # nobody's verdict depends on it
+            self._progress.write_text(str(buf.count('"shell.execute_reply"')))
 
 
 class NotSavedError(Exception):
@@ -70,7 +80,7 @@ class ThisInterpreterKernel(AsyncKernelManager):  # type: ignore[misc]  # traitl
 def run(request: Request) -> Outcome:
     """Runs the notebook to its end and says how it ended."""
     papermill_io.reset()
-    papermill_io.register("local", AtomicHandler())
+    papermill_io.register("local", AtomicHandler(Path(request.progress)))
     began = time.monotonic()
     try:
         papermill.execute_notebook(

@@ -50,12 +50,15 @@ class Snapshot:
         with translate_errors(self.name, text):
             return self.tokenizer.encode(text)
 
-    def encode_batch(self, texts: Sequence[str], *, offsets: bool = True) -> list[Encoding]:
-        """`encode` for many texts, on all cores; without ``offsets`` it is a third quicker."""
+    def encode_batch(self, texts: Sequence[str], *, offsets: bool = True, special: bool = True) -> list[Encoding]:
+        """`encode` for many texts, on all cores; without ``offsets`` it is a third quicker.
+
+        Without ``special`` no special tokens are added.
+        """
         self.check_texts(texts)
         with translate_errors(self.name, texts[0] if len(texts) == 1 else None):
             encode = self.tokenizer.encode_batch if offsets else self.tokenizer.encode_batch_fast
-            encodings: list[Encoding] = encode(list(texts))
+            encodings: list[Encoding] = encode(list(texts), add_special_tokens=special)
             return encodings
 
     def check_texts(self, texts: Sequence[str]) -> None:

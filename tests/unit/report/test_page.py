@@ -1,5 +1,7 @@
 """The page: nothing is loaded, nothing runs, everything can be read."""
 
+import base64
+import hashlib
 import json
 import re
 
@@ -123,13 +125,31 @@ def test_hostile_text_is_shown_and_hostile_markup_is_dropped(text):
     assert text in [pre.text for pre in page.find_all("pre")]
 
 
-def test_the_pages_own_policy_forbids_scripts_and_loads(tmp_path):
-    write_index([make_result()], tmp_path)
-    for html in (render_report({"cells": []}, result=make_result()), (tmp_path / "index.html").read_text()):
-        policy = BeautifulSoup(html, "html.parser").find("meta", attrs={"http-equiv": "Content-Security-Policy"})
-        assert policy["content"].startswith("default-src 'none';")
-        assert "script-src" not in policy["content"]
-        assert find_dangers(html) == []
+def read_policy(page):
+    return page.find("meta", attrs={"http-equiv": "Content-Security-Policy"})["content"]
+
+
+def test_a_reports_own_policy_forbids_scripts_and_loads():
+    html = render_report({"cells": []}, result=make_result())
+    policy = read_policy(BeautifulSoup(html, "html.parser"))
+    assert policy.startswith("default-src 'none';")
+    assert "script-src" not in policy
+    assert find_dangers(html) == []
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_the_index_allows_one_script_by_its_hash_and_nothing_else(tmp_path, text):
+    write_index([make_result(text, node=text)], tmp_path)
+    html = (tmp_path / "index.html").read_text()
+    page = BeautifulSoup(html, "html.parser")
+    [script] = page.find_all("script")
+    digest = base64.b64encode(hashlib.sha256(script.string.encode()).digest()).decode()
+    policy = read_policy(page)
+    assert policy.startswith("default-src 'none';")
+    assert f"script-src 'sha256-{digest}';" in policy
+    assert script.attrs == {}
+    assert [danger for danger in find_dangers(html) if danger not in {"script", "form"}] == []
+    assert page.find(class_="cause").contents[0] == text
 
 
 @given(st.text())

@@ -11,15 +11,17 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from triage.engine.cache import build_whole, find_cache
+from triage.engine.cache import build_whole
 from triage.engine.environment import prepare_import
 from triage.engine.versions import read_versions
 from triage.errors import CheckpointError
+from triage.files import find_cache
 
 # name -> (module of this package, variant that its `build` is given)
 _TINY: dict[str, tuple[str, str]] = {
     "e5-metaspace": ("e5", "metaspace"),
     "e5-whitespace": ("e5", "whitespace"),
+    "gemma3-hub": ("gemma3", "hub"),
     "gemma3-legacy": ("gemma3", "legacy"),
     "gemma3-new": ("gemma3", "new"),
     "gritlm": ("gritlm", "grit"),

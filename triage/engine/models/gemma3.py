@@ -2,7 +2,8 @@
 
 Two variants hold the same tensors and differ in names alone. ``new`` is what Transformers 5.6 and later write, where
 the vision tower is ``vision_tower.embeddings…``; ``legacy`` is the layout of the published checkpoints, where it is
-``vision_tower.vision_model.embeddings…`` (vLLM #42909, #45478).
+``vision_tower.vision_model.embeddings…`` (vLLM #42909, #45478). A third, ``hub``, takes images of the published size:
+896 pixels, 4,096 patches, 256 soft tokens (vLLM #44952).
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from pathlib import Path
 _TOKENS = ("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_image>", "<end_of_image>", "<image_soft_token>")
 _PAD, _EOS, _BOS, _UNK, _BOI, _EOI, _IMAGE = range(len(_TOKENS))
 _NEWLINES = ("\n", "\n\n", "\n\n\n", "\n\n\n\n")  # tokens of Gemma's that vLLM's own gemma3_mm.py looks up
-_IMAGE_PX = 56  # 4 x 4 patches of 14 pixels, pooled to 2 x 2 soft tokens
 _PATCH_PX = 14
-_TOKENS_PER_IMAGE = 4
+_SMALL = (56, 4)  # pixels and soft tokens of an image: 4 x 4 patches, pooled to 2 x 2
+_PUBLISHED = (896, 256)  # google/gemma-3-4b-it: 64 x 64 patches, pooled to 16 x 16
 # As in the published template, an image stands for one <start_of_image>; the processor expands it.
 _CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{% if message['content'] is string %}{{ message['content'] }}"
@@ -26,10 +27,11 @@ _NEW_TOWER, _LEGACY_TOWER = "vision_tower.", "vision_tower.vision_model."
 
 
 def build(folder: Path, variant: str) -> None:
-    """Writes config, weights, tokenizer and processor. ``variant`` is ``new`` or ``legacy``."""
+    """Writes config, weights, tokenizer and processor. ``variant`` is ``new``, ``legacy`` or ``hub``."""
     import torch
     from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
+    image_px, tokens_per_image = _PUBLISHED if variant == "hub" else _SMALL
     vocabulary_size = _write_tokenizer(folder)
     torch.manual_seed(0)
     config = Gemma3Config(
@@ -53,11 +55,11 @@ def build(folder: Path, variant: str) -> None:
             "intermediate_size": 64,
             "num_hidden_layers": 2,
             "num_attention_heads": 2,
-            "image_size": _IMAGE_PX,
+            "image_size": image_px,
             "patch_size": _PATCH_PX,
             "vision_use_head": False,
         },
-        mm_tokens_per_image=_TOKENS_PER_IMAGE,
+        mm_tokens_per_image=tokens_per_image,
         boi_token_index=_BOI,
         eoi_token_index=_EOI,
         image_token_index=_IMAGE,
@@ -67,7 +69,7 @@ def build(folder: Path, variant: str) -> None:
     )
     Gemma3ForConditionalGeneration(config).save_pretrained(folder)
     _rename_tower(folder / "model.safetensors", legacy=variant == "legacy")
-    _write_processor(folder)
+    _write_processor(folder, image_px=image_px, tokens_per_image=tokens_per_image)
 
 
 def _rename_tower(path: Path, *, legacy: bool) -> None:
@@ -119,8 +121,8 @@ def _write_tokenizer(folder: Path) -> int:
     return len(vocabulary)
 
 
-def _write_processor(folder: Path) -> None:
-    size = {"height": _IMAGE_PX, "width": _IMAGE_PX}
+def _write_processor(folder: Path, *, image_px: int, tokens_per_image: int) -> None:
+    size = {"height": image_px, "width": image_px}
     _write(
         folder / "preprocessor_config.json",
         {
@@ -131,7 +133,7 @@ def _write_processor(folder: Path) -> None:
             "do_resize": True,
             "image_mean": [0.5, 0.5, 0.5],
             "image_std": [0.5, 0.5, 0.5],
-            "image_seq_length": _TOKENS_PER_IMAGE,
+            "image_seq_length": tokens_per_image,
             "resample": 2,
             "rescale_factor": 1 / 255,
             "size": size,
@@ -139,7 +141,7 @@ def _write_processor(folder: Path) -> None:
     )
     _write(
         folder / "processor_config.json",
-        {"processor_class": "Gemma3Processor", "image_seq_length": _TOKENS_PER_IMAGE},
+        {"processor_class": "Gemma3Processor", "image_seq_length": tokens_per_image},
     )
 
 
