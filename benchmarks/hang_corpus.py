@@ -5,6 +5,7 @@ program that only was slow, or that would have gone on.
 """
 
 import subprocess
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,7 +16,7 @@ from tests.hangs.corpus import (
     Watched,
     list_programs,
     watch_program,
-    why_no_memory_group,
+    why_not_here,
 )
 from triage.hangs import HangClass
 from triage.processes import start_guarded
@@ -26,8 +27,7 @@ _AT_ONCE = 3
 
 def measure() -> list[Measurement]:
     """Runs every program under the watch, and the same ones under `timeout`."""
-    skipped = {HangClass.OOM_KILLED} if why_no_memory_group() else set()
-    programs = [program for program in list_programs() if program.label not in skipped]
+    programs = [program for program in list_programs() if why_not_here(program) is None]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         watched = list(pool.map(watch_program, programs))
         calls = list(pool.map(_call_a_hang, programs))
@@ -62,8 +62,9 @@ def _call_a_hang(program: Program) -> bool:
     """Whether `timeout` ends a program; what it leaves running is ended by a guard."""
     if program.label is HangClass.OOM_KILLED:  # without its group it would take all the memory there is
         return False
-    began = time.monotonic()
-    words = ["timeout", "--kill-after", "1", str(STALL_S), *program.command]
-    with start_guarded(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as command:
-        command.wait()
-    return time.monotonic() - began >= STALL_S
+    with tempfile.TemporaryDirectory() as folder:
+        words = ["timeout", "--kill-after", "1", str(STALL_S), *program.build(folder)]
+        began = time.monotonic()
+        with start_guarded(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as command:
+            command.wait()
+        return time.monotonic() - began >= STALL_S

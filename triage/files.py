@@ -98,6 +98,17 @@ def make_folder(path: Path) -> Path:
     return path
 
 
+def find_cache() -> Path:
+    """The cache folder: ``TRIAGE_CACHE`` where it is set, else the user's cache. It need not exist yet.
+
+    >>> find_cache().is_absolute()
+    True
+    """
+    import platformdirs  # whoever only writes a file need not wait for it
+
+    return Path(os.environ.get("TRIAGE_CACHE") or platformdirs.user_cache_path("triage")).absolute()
+
+
 def _read_umask() -> int:
     """The umask without changing it: os.umask can only be read by setting it, which other threads would see."""
     try:

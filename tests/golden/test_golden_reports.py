@@ -66,6 +66,9 @@ def normalise(text: str, out: Path, result) -> str:
     """The text with names in place of what this machine and this moment put there."""
     for pattern, name in (
         (r"<style>.*?</style>", "<style>(style)</style>"),
+        (r'(?<=aria-label="Traceback of cell \d">).*?(?=</pre>)', "(IPython's traceback)"),
+        (r"(?<=<td>)absent(?=</td>)", "(version)"),
+        (r'"(cuda|hip)": (null|"[^"]*")', r'"\1": "(version)"'),
         (r"<script>.*?</script>", "<script>(script)</script>"),
         (r"(?<=sha256-)[\w+/=]+", "(hash)"),
         (r'(?<=name="triage-result" content=")[0-9a-f]{64}', "(hash)"),

@@ -45,9 +45,9 @@ def list_functions(record: dict[str, Any]) -> set[str]:
     }
 
 
-def assert_nothing_is_left(record: dict[str, Any]) -> None:
+def assert_nothing_is_left(record: dict[str, Any], folder: Path) -> None:
     assert record["residue"]["survivors"] == []
-    program = record["command"][-1]
+    program = str(folder / "program.py")
     for process in psutil.process_iter(["cmdline"]):
         assert program not in (process.info["cmdline"] or [])
 
@@ -68,7 +68,7 @@ def test_a_kernel_that_never_retires_is_device_busy(tmp_path: Path) -> None:
     assert "synchronize" in list_functions(record)
     assert "waits for the GPU" in record["because"][0]
     assert max(reading["utilisation_percent"] for reading in record["gpu"]["readings"]) >= 90
-    assert_nothing_is_left(record)
+    assert_nothing_is_left(record, tmp_path)
 
 
 def test_a_host_that_waits_for_an_idle_gpu_is_device_idle_wait(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_host_that_waits_for_an_idle_gpu_is_device_idle_wait(tmp_path: Path) -
     assert code == 124
     assert "synchronize" in list_functions(record)
     assert max(reading["utilisation_percent"] for reading in record["gpu"]["readings"]) <= 5
-    assert_nothing_is_left(record)
+    assert_nothing_is_left(record, tmp_path)
 
 
 def test_the_memory_of_a_killed_kernel_is_free_at_once(tmp_path: Path) -> None:
@@ -90,4 +90,4 @@ def test_the_memory_of_a_killed_kernel_is_free_at_once(tmp_path: Path) -> None:
     assert used >= HELD_BYTES
     assert record["residue"]["vram_bytes"] is not None
     assert record["residue"]["vram_bytes"] < HELD_BYTES // 16
-    assert_nothing_is_left(record)
+    assert_nothing_is_left(record, tmp_path)

@@ -22,11 +22,24 @@ _PROCESS: dict[str, Callable[[Process], Process]] = {
     "state": lambda process: replace(process, state="?"),
     "threads": lambda process: replace(process, threads=()),
     "stack source": lambda process: replace(process, stack_source=None),
+    "stack error": lambda process: replace(process, stack_error=None),
+    "lock holders": lambda process: replace(process, lock_holders=()),
+    "parent": lambda process: replace(process, ppid=0),
+    "command line": lambda process: replace(process, command=()),
+    "connections": lambda process: _change_files(process, peer=None, port=None),
+    "watched files": lambda process: _change_files(process, watches=()),
+    "modes of files": lambda process: _change_files(process, mode=None),
     **{
         f"every {what}": lambda process, change=change: replace(process, threads=tuple(map(change, process.threads)))
         for what, change in _THREAD.items()
     },
 }
+
+
+def _change_files(process: Process, **gone: object) -> Process:
+    return replace(process, files=tuple(replace(file, **gone) for file in process.files))  # type: ignore[arg-type]
+
+
 _GPU: dict[str, Callable[[GpuSample], GpuSample | None]] = {
     "GPU": lambda _: None,
     "holders": lambda gpu: replace(gpu, holders=()),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from triage.hangs import HangClass, HangRecord, read_record
@@ -19,7 +21,6 @@ ENOUGH_S = 9.0  # for those that never stall
 SLOW_IMPORT_S = 15.0  # torch, twice
 GROUP_BYTES = 64 << 20
 
-# What no kernel and no stack can tell, or what only a machine of its own can show.
 _IMPORTS_TORCH = {"lost_rank", "rank_that_left"}
 
 
@@ -34,9 +35,13 @@ class Program:
     def name(self) -> str:
         return self.path.stem
 
-    @property
-    def command(self) -> tuple[str, ...]:
-        return (sys.executable, str(self.path))
+    def build(self, folder: str) -> tuple[str, ...]:
+        """The command that runs it. A program in C is compiled first."""
+        if self.path.suffix != ".c":
+            return (sys.executable, str(self.path))
+        built = f"{folder}/{self.path.stem}"
+        subprocess.run(["cc", "-pthread", "-o", built, self.path], check=True)
+        return (built,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +57,8 @@ class Watched:
 def list_programs() -> list[Program]:
     """Every program; the word before the first colon is its label."""
     return [
-        Program(path=path, label=HangClass(path.read_text(encoding="utf-8").removeprefix('"""').partition(":")[0]))
-        for path in sorted(PROGRAMS.glob("*.py"))
+        Program(path=path, label=HangClass(path.read_text(encoding="utf-8").lstrip('"/* ').partition(":")[0]))
+        for path in sorted(PROGRAMS.glob("*.*"))
     ]
 
 
@@ -62,7 +67,7 @@ def watch_program(program: Program) -> Watched:
     stall_s = SLOW_IMPORT_S if program.name in _IMPORTS_TORCH else STALL_S
     timeout_s = ENOUGH_S if program.label is HangClass.SLOW_PROGRESS else 300.0
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        command = program.command
+        command = program.build(folder)
         if program.label is HangClass.OOM_KILLED:
             group = stack.enter_context(make_memory_group(GROUP_BYTES))
             command = ("sh", "-c", f"echo $$ > {group}/cgroup.procs && exec {' '.join(command)}")
@@ -95,8 +100,15 @@ def make_memory_group(limit_bytes: int) -> Iterator[Path]:
         group.rmdir()
 
 
-def why_no_memory_group() -> str | None:
-    """Why a memory group cannot be made here; None where it can."""
+def why_not_here(program: Program) -> str | None:
+    """Why a program cannot be run here; None where it can."""
+    if program.path.suffix == ".c" and shutil.which("cc") is None:
+        return "no C compiler is installed"
+    return _why_no_memory_group() if program.label is HangClass.OOM_KILLED else None
+
+
+@cache
+def _why_no_memory_group() -> str | None:
     try:
         with make_memory_group(GROUP_BYTES):
             return None

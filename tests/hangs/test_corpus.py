@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 import psutil
 import pytest
 
 from tests.hangs.ablation import list_ablations
-from tests.hangs.corpus import Program, Watched, list_programs, watch_program, why_no_memory_group
+from tests.hangs.corpus import Program, Watched, list_programs, watch_program, why_not_here
 from triage.hangs import Ending, HangClass, Process, diagnose
 
 PROGRAMS = list_programs()
@@ -19,17 +20,16 @@ by_name = pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: progr
 @pytest.fixture(scope="module")
 def running() -> Iterator[dict[str, Future[Watched]]]:
     """All programs, a few at a time; the slow ones first."""
-    skipped = {HangClass.OOM_KILLED} if why_no_memory_group() else set()
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        wanted = [program for program in PROGRAMS if program.label not in skipped]
+        wanted = [program for program in PROGRAMS if why_not_here(program) is None]
         wanted.sort(key=lambda program: "rank" not in program.name)
         yield {program.name: pool.submit(watch_program, program) for program in wanted}
 
 
 @pytest.fixture
 def watched(running: dict[str, Future[Watched]], program: Program) -> Watched:
-    if program.name not in running:
-        pytest.skip(str(why_no_memory_group()))
+    if why := why_not_here(program):
+        pytest.skip(why)
     return running[program.name].result()
 
 
@@ -64,6 +64,14 @@ def test_taking_evidence_away_never_leads_to_another_class(program: Program, wat
 
 
 @by_name
+def test_what_is_slow_is_not_taken_for_hung_without_its_signs_of_life(program: Program, watched: Watched) -> None:
+    if program.label is HangClass.SLOW_PROGRESS:
+        samples = watched.record.evidence
+        silent = diagnose(samples, ending=Ending.STALLED, returncode=None, progressing=False)
+        assert silent.hang_class is HangClass.UNKNOWN
+
+
+@by_name
 def test_the_exit_code_says_whether_the_watch_ended_it(program: Program, watched: Watched) -> None:
     ended_by_watch = watched.record.ending in {Ending.STALLED, Ending.TIME_LIMIT}
     assert (watched.exit_code == 124) == ended_by_watch
@@ -77,6 +85,20 @@ def test_nothing_of_it_is_left(program: Program, watched: Watched) -> None:
     seen = {(p.pid, p.start_ticks) for sample in watched.record.evidence.samples for p in sample.processes}
     assert watched.record.residue.survivors == ()
     assert [pid for pid, _ in seen if _is_alive(pid, str(program.path))] == []
+
+
+def test_a_rank_that_waits_for_one_on_another_node_is_in_no_deadlock(running: dict[str, Future[Watched]]) -> None:
+    """The same evidence as of two ranks of one tree, but that their connections lead elsewhere."""
+
+    def lead_away(process: Process) -> Process:
+        files = (replace(f, peer="10.0.0.7:29500") if f.peer and f.port else f for f in process.files)
+        return replace(process, files=tuple(files))
+
+    evidence = running["rank_that_left"].result().record.evidence
+    samples = (replace(sample, processes=tuple(map(lead_away, sample.processes))) for sample in evidence.samples)
+    elsewhere = replace(evidence, samples=tuple(samples))
+    judged = diagnose(elsewhere, ending=Ending.STALLED, returncode=None, progressing=False)
+    assert judged.hang_class is HangClass.UNKNOWN
 
 
 def test_unknown_is_rare(running: dict[str, Future[Watched]]) -> None:

@@ -96,6 +96,12 @@ def make_qwen25vl():
     return hf.Qwen2_5_VLForConditionalGeneration(config)
 
 
+def make_bert_classifier():
+    """An encoder with a head that is no language model's."""
+    config = hf.BertConfig(vocab_size=128, **_TOWER | {"hidden_size": 64})
+    return hf.BertForSequenceClassification(config)
+
+
 if __name__ == "__main__":
     for name, make in [
         (key.removeprefix("make_"), value) for key, value in globals().items() if key.startswith("make_")

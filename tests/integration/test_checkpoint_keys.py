@@ -15,10 +15,13 @@ from safetensors.numpy import load_file, save_file
 from triage import Verdict, read_case
 from triage.checkpoints import (
     ModelDiff,
+    ModelImpl,
+    answer_keys,
     classify_checkpoint_keys,
     compare_with_model,
     explain_end,
     explain_key,
+    list_sentences,
     read_checkpoint,
     start_engine,
 )
@@ -78,26 +81,13 @@ def test_the_two_layouts_hold_the_same_tensors_under_other_names():
     assert read_revision(find_model("tiny:gemma3-new")) != read_revision(find_model("tiny:gemma3-legacy"))
 
 
-# The table of FACTS: where the key ends, and whether vLLM's own loader takes the checkpoint.
-@pytest.mark.parametrize(
-    ("vllm", "transformers", "end", "loads"),
-    [
-        ("0.21.0", "5.5.4", LEGACY_TOWER, True),
-        (*OLD, LEGACY_TOWER, False),
-        ("0.23.0", "5.12.0", LEGACY_TOWER, False),
-        ("0.24.0", "5.12.0", TOWER, True),
-        (INSTALLED, INSTALLED, TOWER, True),
-    ],
-)
-def test_a_legacy_key_ends_where_each_pair_of_versions_puts_it(vllm, transformers, end, loads):
-    pair = compare("tiny:gemma3-legacy", vllm, transformers)
-    assert pair.weights.mapped[KEY] == f"{end}embeddings.patch_embedding.weight"
-    assert (pair.weights.load_error is None) is loads
-    assert pair.diff.whole is loads
-    assert pair.weights.gaps == {}
-    if not loads:
-        assert SYMPTOM in pair.weights.load_error
-        assert set(pair.diff.unexpected) == {key for key in pair.weights.mapped if "vision_model" in key}
+def test_the_installed_pair_strips_the_level_that_the_historical_one_keeps():
+    now, old = compare("tiny:gemma3-legacy"), compare("tiny:gemma3-legacy", *OLD)
+    assert now.weights.mapped[KEY] == f"{TOWER}embeddings.patch_embedding.weight"
+    assert old.weights.mapped[KEY] == f"{LEGACY_TOWER}embeddings.patch_embedding.weight"
+    assert now.diff.whole
+    assert SYMPTOM in old.weights.load_error
+    assert set(old.diff.unexpected) == {key for key in old.weights.mapped if "vision_model" in key}
 
 
 @pytest.mark.parametrize("pair", [OLD, (INSTALLED, INSTALLED)], ids=["historical", "installed"])
@@ -199,10 +189,23 @@ STARTS = {}
 
 
 def start(name: str, folder: Path | None = None):
-    """A real engine start, once for each checkpoint."""
+    """A real engine start, once for each checkpoint; on the published layout as ``triage keys --confirm`` does it."""
     if name not in STARTS:
-        STARTS[name] = start_engine(folder or find_model(f"tiny:gemma3-{name}"), args=ENGINE_ARGS)
+        STARTS[name] = start_engine(folder, args=ENGINE_ARGS) if folder else confirm().engine
     return STARTS[name]
+
+
+@cache
+def confirm():
+    return answer_keys("tiny:gemma3-legacy", model_impl=ModelImpl.TRANSFORMERS, confirm=True)
+
+
+def test_a_real_start_confirms_what_the_keys_say():
+    answer = confirm()
+    assert answer.diff.whole
+    assert answer.to_json()["confirmed"]["answered"] is True
+    assert answer.engine.transformers_backend
+    assert "A real engine loaded it and answered." in list(list_sentences(answer))
 
 
 def test_the_case_is_reproduced_by_the_historical_pair_and_not_by_the_installed_one():

@@ -16,6 +16,34 @@ from triage.result import Verdict
 pytestmark = pytest.mark.engine
 
 KEY = "vision_tower.vision_model.embeddings.patch_embedding.weight"
+LEGACY = "model.vision_tower.vision_model.embeddings.patch_embedding.weight"
+
+
+def test_since_which_versions_the_published_layout_loads_row_by_row():
+    """Where the key ends, whether the model has that level, and whether vLLM's own loader takes the checkpoint.
+
+    Transformers took the level out of the tower in 5.6; vLLM followed with the scoped renaming in 0.24.
+    """
+    matrix = compare_versions(
+        find_model("tiny:gemma3-legacy"),
+        vllm=["0.21.0", "0.23.0"],
+        transformers=["5.5.4", "5.6.0", "5.8.1", "5.12.0"],
+    )
+    table = {}
+    for row in matrix.rows:
+        weights = row.compared.weights
+        assert weights.gaps == {}
+        assert row.compared.diff.whole is (weights.load_error is None)
+        level = any(name.startswith("model.vision_tower.vision_model.") for name in weights.expected)
+        table[row.vllm, row.transformers] = (weights.mapped[KEY], level, row.verdict is Verdict.NOT_REPRODUCED)
+    assert table == {
+        (vllm, transformers): (LEGACY, transformers == "5.5.4", transformers == "5.5.4")
+        for vllm in ("0.21.0", "0.23.0")
+        for transformers in ("5.5.4", "5.6.0", "5.8.1", "5.12.0")
+    }
+    first = "First bad: vLLM 0.21.0 with Transformers 5.6.0; vLLM 0.21.0 with Transformers 5.5.4 still loads it."
+    assert first in matrix.explanation
+    assert "the model's class changed, no rule did. The same with vLLM 0.23.0." in matrix.explanation
 
 
 def plant_checkout(source: Path, folder: Path, file: str, old: str, new: str) -> Path:

@@ -156,7 +156,8 @@ def test_the_proposal_follows_the_evidence():
     assert (alone.place, harmful.place) == (Place.TRANSFORMERS, Place.TRANSFORMERS)
     assert "break llava" in harmful.reason
     assert (native.place, native.file) == (Place.MODEL_CLASS, "vllm/model_executor/models/gemma3_mm.py")
-    assert r'+            re.compile(r"^model\.vision_tower\.vision_model\."): r"model.vision_tower.",' in native.text
+    assert '\n+            "model.vision_tower.vision_model.": "model.vision_tower.",\n' in native.text
+    assert shared.text.startswith("--- a/vllm/model_executor/models/transformers/base.py")
     assert "rename_source_key" in propose_patch([], scoped_renaming_fixes=True, **options).text
     with pytest.raises(InputError, match="no rule to propose"):
         propose_patch([], **options)

@@ -11,12 +11,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.hangs.ablation import list_ablations
 from triage.encoder import Startup
 from triage.engine.models import find_model
 from triage.engine.phases import Phase
 from triage.engine.server import plan_server
 from triage.engine.startup import profiling_args
-from triage.hangs import Ending, HangClass, watch_startup
+from triage.hangs import Ending, Evidence, HangClass, diagnose, watch_startup
 from triage.hangs._record import HangRecord
 
 ARGS = ("--max-model-len", "4096")
@@ -38,6 +39,12 @@ def stop_worker(log: Path, stopped: list[int], over: threading.Event) -> None:
             os.kill(worker.pid, signal.SIGSTOP)
             stopped.append(worker.pid)
             return
+
+
+def classify_without_a_piece(evidence: Evidence) -> set[HangClass]:
+    """The classes that are left when a piece of evidence is gone, but for single threads: there are hundreds."""
+    left = [less for name, less in list_ablations(evidence) if "of thread" not in name]
+    return {diagnose(less, ending=Ending.STALLED, returncode=None, progressing=False).hang_class for less in left}
 
 
 @pytest.mark.engine
@@ -64,6 +71,7 @@ def test_a_start_whose_worker_is_stopped_in_the_profile_is_a_stall_with_the_stop
     seen = {process.pid: process for process in record.evidence.samples[-1].processes}
     assert seen[stopped[0]].state == "T"
     assert record.diagnosis.hang_class is HangClass.HOST_DEADLOCK, record.diagnosis.because
+    assert classify_without_a_piece(record.evidence) <= {HangClass.HOST_DEADLOCK, HangClass.UNKNOWN}
     assert (start.ready, start.timed_out, start.log.last_phase) == (False, True, Phase.PROFILE)
     assert not record.residue.survivors
     assert set(descendants()) <= before

@@ -88,7 +88,7 @@ class Writer:
 
 
 def read_entries(name: str) -> list[dict[str, Any]]:
-    """The entries of ``seen``, ``held_out`` or ``passing``."""
+    """The entries of ``seen``, ``held_out``, ``late`` or ``passing``."""
     return tomllib.loads((DATA / f"{name}.toml").read_text())["failure" if name != "passing" else "passing"]
 
 

@@ -8,7 +8,7 @@ from tests.logs.corpus import make_failure, make_failures, make_passing, read_en
 from triage.logs import LogReport, read_log
 from triage.result import Family
 
-SEEN, HELD_OUT = list(make_failures("seen")), list(make_failures("held_out"))
+SEEN, HELD_OUT, LATE = (list(make_failures(part)) for part in ("seen", "held_out", "late"))
 
 
 def read(tmp_path, data: bytes) -> LogReport:
@@ -27,7 +27,7 @@ def test_the_corpus_is_what_it_promises():
     assert len(list(make_passing())) >= 30
     families = {family.value for family in Family}
     assert {log.family for log in SEEN} == families == {log.family for log in HELD_OUT}
-    entries = [*read_entries("seen"), *read_entries("held_out")]
+    entries = [entry for part in ("seen", "held_out", "late") for entry in read_entries(part)]
     assert all("#" in entry["source"] for entry in entries)
     assert max(Counter(entry["id"] for entry in entries).values()) == 1
 
@@ -40,6 +40,11 @@ def test_of_the_seen_failures_95_in_100_are_named(tmp_path):
 def test_of_the_failures_kept_out_of_rule_writing_85_in_100_are_named(tmp_path):
     wrong = sum(not is_right(log, read(tmp_path, log.data)) for log in HELD_OUT)
     assert wrong <= 0.15 * len(HELD_OUT)
+
+
+def test_of_the_failures_looked_up_after_the_rules_were_written_85_in_100_are_named(tmp_path):
+    wrong = sum(not is_right(log, read(tmp_path, log.data)) for log in LATE)
+    assert wrong <= 0.15 * len(LATE)
 
 
 @pytest.mark.parametrize("log", list(make_passing()), ids=lambda log: log.id)

@@ -175,6 +175,15 @@ def test_an_excerpt_with_pytests_error_alone_is_a_failure(tmp_path):
     assert describe(read(tmp_path, "collected 0 items\n")) == [(None, "collection")]
 
 
+def test_without_a_section_the_root_is_what_the_summary_says_and_not_the_test(tmp_path):
+    texts = [
+        f"{SUMMARY}\nFAILED a.py::{name} - IndexError: x - y\n= 1 failed in 1s =\n" for name in ("one", "two[a - b]")
+    ]
+    found = [read(tmp_path, text).failures[0] for text in texts]
+    assert [f.root.text for f in found] == ["IndexError: x - y"] * 2
+    assert len({f.signature for f in found}) == 1
+
+
 # --- pytest itself writes these
 
 SUITE = """
@@ -282,6 +291,69 @@ def test_junit_xml_says_the_same(tmp_path):
         assert "<failure" in lines[failure.root.n - 1] or "<error" in lines[failure.root.n - 1] or failure.root.n > 1
 
 
+def test_the_error_is_taken_from_pytests_own_line_and_not_from_the_source_that_it_shows(tmp_path):
+    suite = """
+    def start(finished):
+        if finished:
+            raise ValueError("There is no module or parameter named 'a.b' in C")
+        raise RuntimeError(
+            "Engine core initialization failed. "
+            f"See root cause above. {finished}")
+
+    def test_it(): start({})
+    """
+    log = tmp_path / "out.log"
+    log.write_bytes(run_pytest(tmp_path, suite=textwrap.dedent(suite)))
+    (failure,) = read_log(str(log)).failures
+    assert failure.root.text == "RuntimeError: Engine core initialization failed. See root cause above. {}"
+    assert failure.family.value == "server_start"
+
+
+RAISED = "(EngineCore pid=7) ERROR 11-20 10:00:00 [core.py:708] AttributeError: 'Runner' object has no attribute 'x'"
+FAILED_START = "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}"
+
+
+def test_what_the_engine_raised_is_the_root_although_no_rule_knows_it(tmp_path):
+    other = RAISED.replace("'x'", "'before'")
+    report = read(
+        tmp_path,
+        f"""
+        {START}
+        a.py::test_before
+        {other}
+        PASSED
+        a.py::test_it
+        {RAISED}
+        FAILED
+        =================================== FAILURES ===================================
+        ___________________________________ test_it ___________________________________
+        E   {FAILED_START}
+        {SUMMARY}
+        FAILED a.py::test_it - {FAILED_START}
+        =================== 1 failed, 1 passed in 10.00s ===================
+        """,
+    )
+    (failure,) = report.failures
+    assert (failure.root.n, failure.root.text) == (6, "AttributeError: 'Runner' object has no attribute 'x'")
+    assert (failure.family.value, failure.rule) == ("server_start", "engine-did-not-start")
+
+
+def test_a_failed_validation_is_its_message_and_an_empty_exception_its_next_line(tmp_path):
+    suite = """
+    import numpy, pydantic
+
+    class Config(pydantic.BaseModel):
+        max_model_len: int
+
+    def test_validation(): Config(max_model_len="long")
+    def test_numbers(): numpy.testing.assert_allclose([1.0, 2.0], [1.1, 2.0], rtol=1e-3)
+    """
+    log = tmp_path / "out.log"
+    log.write_bytes(run_pytest(tmp_path, suite=textwrap.dedent(suite)))
+    roots = {failure.test.rpartition("::")[2]: failure.root.text for failure in read_log(str(log)).failures}
+    assert roots == {"test_validation": "max_model_len", "test_numbers": "Not equal to tolerance rtol=0.001, atol=0"}
+
+
 # --- from a failure to the command
 
 
@@ -312,14 +384,58 @@ def test_every_printed_parameter_is_one_that_the_notebook_takes(tmp_path):
     (failure,) = read(tmp_path, f"{SUMMARY}\nFAILED x.py::t - IndexError: x\n= 1 failed in 1s =\n").failures
     for case in read_cases():
         known = replace(failure, test=case.test.split()[0] + "::t " + case.test, family=case.family, captures=captures)
-        name, command = plan_command(known, "", read_cases())
-        found = next(other for other in read_cases() if other.id == name)
+        plan = plan_command(known, "", read_cases())
+        found = next(other for other in read_cases() if other.id == plan.case)
         assert (found.test, found.family) == (case.test, case.family)  # a follow-up has the test of the first
-        words = shlex.split(command)
+        words = shlex.split(plan.command)
         given = [word for word in words if "=" in word]
         parameters = read_parameters(find_notebook(case.notebook))
         checked = check_parameters(parameters, values=case.parameters, texts=given, place=case.id)
         assert {word.partition("=")[0] for word in given} <= set(checked)
+
+
+def test_a_server_fills_the_command_of_its_own_test_and_of_no_other(tmp_path):
+    launch = "Launching RemoteOpenAIServer with: vllm serve {} --max-model-len {}"
+    failed = "".join(f"FAILED a.py::{name} - IndexError: x\n" for name in ("one", "two", "three"))
+    lives = f"a.py::one \n{launch.format('a/one', 111)}\nFAILED\na.py::two \n{launch.format('a/two', 222)}\nFAILED\n"
+    report = read(tmp_path, f"{START}\n{lives}a.py::three \nFAILED\n{SUMMARY}\n{failed}= 3 failed in 1s =\n")
+    assert [f.captures.get("max_model_len") for f in report.failures] == ["111", "222", None]
+
+
+def test_counts_are_captured_from_either_wording(tmp_path):
+    texts = ("where_prompt_tokens: expected 285 or 286 prompt_tokens, got 284", "x = 5")
+    where = " +  where 285 = RerankUsage(prompt_tokens=285).prompt_tokens"
+    lines = f"E   AssertionError: {texts[0]}\n"
+    (failure,) = read(tmp_path, lines).failures
+    assert (failure.captures["expected"], failure.captures["counted"]) == ("285 or 286", "284")
+    (failure,) = read(tmp_path, f"E   assert 285 == 286\nE   {where}\n").failures
+    assert (failure.family.value, failure.captures["served"]) == ("token_count", "285")
+
+
+def test_the_model_of_the_job_makes_a_second_command_and_not_the_first(tmp_path):
+    line = "ValueError: There is no module or parameter named 'model.visual' in Qwen2VLForConditionalGeneration"
+    launch = "Launching RemoteOpenAIServer with: vllm serve Qwen/Qwen2.5-VL-3B-Instruct"
+    report = read(
+        tmp_path, f"{START}\na.py::t\n{launch}\nFAILED\n{SUMMARY}\nFAILED a.py::t - {line}\n= 1 failed in 1s ="
+    )
+    (failure,) = report.failures
+    assert failure.command == "triage run gemma3-legacy-keys"
+    assert failure.with_model == "triage run gemma3-legacy-keys -p checkpoint=Qwen/Qwen2.5-VL-3B-Instruct"
+
+
+def test_a_test_is_run_as_its_job_runs_it(tmp_path):
+    job = (
+        "(command rocm-smi || true) && export VLLM_TEST_GROUP_NAME=mi300_2-x && export VLLM_TEST_A=1 && "
+        "cd /vllm-workspace/ && uv pip install --system 'gpt-oss[eval]==0.0.5' && pytest -v tests/other -m 'not slow' "
+        "&& VLLM_TEST_B=1 pytest -v -s tests/compile --shard-id=$BUILDKITE_PARALLEL_JOB && pip install later"
+    )
+    test = "tests/compile/test_async_tp.py::test_it[True-dtype0]"
+    (failure,) = read(tmp_path, f"+ {job}\n{SUMMARY}\nFAILED {test} - IndexError: x\n= 1 failed in 1s =\n").failures
+    assert failure.command == (
+        "export VLLM_TEST_A=1 && cd /vllm-workspace/ && uv pip install --system "
+        f"'gpt-oss[eval]==0.0.5' && VLLM_TEST_B=1 pytest -v -s '{test}'"
+    )
+    assert failure.job == "mi300_2-x"
 
 
 def test_without_a_case_the_command_is_the_test_itself(tmp_path):

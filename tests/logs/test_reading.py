@@ -53,6 +53,19 @@ def test_a_packed_log_that_is_cut_off_says_what_there_is(tmp_path, pack):
     assert 0 < report.bytes < len(ROOT + noise)
 
 
+@pytest.mark.parametrize("pack", [gzip.compress, zstd], ids=["gzip", "zstd"])
+def test_a_packed_log_that_is_damaged_is_read_up_to_there_and_says_so(tmp_path, pack):
+    packed = pack(ROOT + b"".join(b"%d fine\n" % (n * 7919 % 100_003) for n in range(200_000)))
+    assert read_log(write(tmp_path, packed)).notes == ()
+    assert "cut off or damaged" in read_log(write(tmp_path, packed[:9000])).notes[0]
+
+
+@pytest.mark.parametrize(("start", "what"), [(b"PK\x03\x04", "zip"), (b"\xfd7zXZ\x00", "xz"), (b"BZh9", "bzip2")])
+def test_an_archive_is_refused_and_not_read_as_noise(tmp_path, start, what):
+    with pytest.raises(LogError, match=f"is an? {what} .*, not a log"):
+        read_log(write(tmp_path, start + b"\0" * 100))
+
+
 def test_standard_input_is_a_log_too(tmp_path):
     ended = subprocess.run(
         [sys.executable, "-m", "triage.cli", "log", "-", "--json"],

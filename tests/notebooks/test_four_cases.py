@@ -14,6 +14,7 @@ from triage.result import Result, read_result
 pytestmark = pytest.mark.engine
 
 VERDICTS = {
+    "ci-log": Verdict.MECHANISM,
     "e5-token-count": Verdict.REPRODUCED,
     "flaky-set-order": Verdict.FLAKY,
     "gemma3-legacy-keys": Verdict.REPRODUCED,

@@ -60,7 +60,9 @@ def test_jupyterlab_serves_the_copy_and_its_kernel_is_this_interpreter(tmp_path)
             base, _, token = url.group().partition("/lab")
             with httpx.Client(base_url=base, headers={"Authorization": f"token {token.rpartition('=')[2]}"}) as lab:
                 listed = lab.get("/api/contents/").json()["content"]
-                assert "lab" in [entry["name"] for entry in listed] or "e5-token-count.ipynb" in str(listed)
+                assert [entry["name"] for entry in listed] == ["e5-token-count.ipynb"]
+                assert base.endswith(":18988")
+                assert url.group().startswith(f"{base}/lab/tree/e5-token-count.ipynb")
                 kernel = lab.post("/api/kernels", json={"name": "python3"}).json()
                 assert wait_for_kernel(process.pid, sys.executable)
                 assert lab.delete(f"/api/kernels/{kernel['id']}").status_code == 204

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from triage.checkpoints import read_checkpoint
+from triage.cli._app import run_app
 from triage.errors import CheckpointError
 
 DTYPES = {
@@ -138,6 +139,17 @@ def test_a_hostile_file_is_refused_by_name_and_place(tmp_path, name):
     assert not accepts(path) or name == "a key that is there twice"  # the library keeps the last of the two
 
 
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_is_one_sentence_on_the_command_line_and_exit_2(tmp_path, capsys, name):
+    path = tmp_path / "model.safetensors"
+    HOSTILE[name][0](path)
+    assert run_app(["keys", str(path), "--json"]) == 2
+    printed, said = capsys.readouterr()
+    assert printed == ""
+    assert said.startswith(f"triage: {path}: ")
+    assert said.count("\n") == 1
+
+
 def write_shards(folder: Path, **shards: dict) -> None:
     for name, content in shards.items():
         save_file({key: np.zeros(1, "f4") for key in content}, folder / f"{name}.safetensors")
@@ -152,6 +164,16 @@ def write_index(folder: Path, weight_map: object) -> Path:
 def test_a_folder_of_shards_is_read_whole_without_an_index(tmp_path):
     write_shards(tmp_path, one=["a"], two=["b", "c"])
     assert read_checkpoint(tmp_path)["shard"].tolist() == ["one.safetensors", "two.safetensors", "two.safetensors"]
+
+
+@pytest.mark.parametrize(("numbers", "missing"), [((1, 3), 2), ((1, 2), 3), ((0, 2), 1), ((0, 1, 2), None)])
+def test_a_missing_shard_is_told_by_the_names_of_the_others(tmp_path, numbers, missing):
+    write_shards(tmp_path, **{f"model-{n:05}-of-00003": [f"key{n}"] for n in numbers})
+    if missing is None:
+        assert len(read_checkpoint(tmp_path)) == 3
+        return
+    with pytest.raises(CheckpointError, match=f"model-{missing:05}-of-00003.safetensors: the file is missing"):
+        read_checkpoint(tmp_path)
 
 
 def test_an_index_decides_which_files_count(tmp_path):

@@ -95,7 +95,7 @@ def test_every_thread_dumps_itself_and_is_known_by_its_number(tmp_path: Path) ->
     [process] = list_last(told)
     assert told["alive"]
     assert process["stack_source"] == "faulthandler"
-    assert process["stack_error"] is None
+    assert process["stack_error"].startswith("without native calls: ptrace is refused")
     assert len(process["threads"]) == 2
     for thread in process["threads"]:
         assert "take" in list_functions(thread)

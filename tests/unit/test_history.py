@@ -1,6 +1,8 @@
 """Historical versions, fetched by a real pip from a folder of small wheels; nothing leaves the machine."""
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -122,6 +124,15 @@ def test_an_index_out_of_reach_is_one_sentence_with_the_mend(index, tmp_path, mo
     assert list_cache(tmp_path) == []
 
 
+def test_an_index_out_of_reach_is_not_mistaken_for_one_that_lacks_the_version(index, monkeypatch):
+    """pip lists what lies in a local folder and says that there is nothing else: it has not seen the index."""
+    make_wheel(index, "transformers", "9.0.0")
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    with pytest.raises(MissingDependencyError, match=r"transformers==9\.1\.0 could not be fetched: .* does not answer"):
+        find_versions(transformers="9.1.0")
+
+
 def test_a_requirement_that_cannot_be_met_leaves_nothing_half_built(index, tmp_path):
     make_wheel(index, "transformers", "9.1.0", "tokenizers>=90")
     with pytest.raises(MissingDependencyError, match="tokenizers"):
@@ -148,6 +159,59 @@ def test_a_checkout_counts_as_a_version(tmp_path):
     (tmp_path / "fix" / "vllm" / "__init__.py").touch()
     pair = find_versions(vllm=str(tmp_path / "fix"))
     assert (pair.vllm, pair.folders) == ("fix", (tmp_path / "fix",))
+
+
+def commit(folder: Path) -> str:
+    """The short name of the first commit of a folder."""
+    git = ["git", "-C", folder, "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "one"]):
+        subprocess.run([*git, *command], check=True)
+    return subprocess.run(
+        [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def test_a_git_checkout_is_called_by_its_commit_and_says_when_it_was_edited(tmp_path, monkeypatch):
+    module = tmp_path / "fix" / "vllm" / "__init__.py"
+    module.parent.mkdir(parents=True)
+    module.write_text("")
+    name = f"fix@{commit(tmp_path / 'fix')}"
+    monkeypatch.chdir(tmp_path)
+    assert find_versions(vllm="fix").vllm == find_versions(vllm="./fix").vllm == name
+    module.write_text("edited = True\n")
+    assert find_versions(vllm="fix").vllm == f"{name}+"
+
+
+def test_the_sources_of_transformers_lie_one_level_deeper(tmp_path):
+    (tmp_path / "src" / "transformers").mkdir(parents=True)
+    (tmp_path / "src" / "transformers" / "__init__.py").touch()
+    pair = find_versions(transformers=str(tmp_path))
+    assert (pair.transformers, pair.folders) == (tmp_path.name, (tmp_path / "src",))
+
+
+def test_what_a_killed_process_left_half_built_is_removed_and_what_is_being_built_is_not(index, tmp_path):
+    """Two other processes are building the same: one is killed, one goes on."""
+    make_wheel(index, "transformers", "9.1.0")
+    code = """
+import sys, time
+from pathlib import Path
+from triage.engine.cache import build_whole
+build_whole(Path(sys.argv[1]), lambda work: (print(work, flush=True), time.sleep(60)))
+"""
+    versions = tmp_path / "cache" / "versions" / f"py{sys.version_info.major}.{sys.version_info.minor}"
+    command = [sys.executable, "-c", code, versions / "transformers-9.1.0"]
+    works = []
+    with contextlib.ExitStack() as stack:
+        builders = [stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True)) for _ in range(2)]
+        for builder in builders:
+            stack.callback(builder.kill)
+            works.append(Path(builder.stdout.readline().strip()))
+            os.utime(works[-1], (0, 0))  # it has been at it for long
+        builders[0].kill()
+        builders[0].wait()
+        find_versions(transformers="9.1.0")
+        assert [work.is_dir() for work in works] == [False, True]
+    assert list_cache(tmp_path) == [works[1].name, "transformers-9.1.0"]
 
 
 @pytest.mark.parametrize("text", ["newest", "../..", "0.21.0; import os", "--target=/", ""])

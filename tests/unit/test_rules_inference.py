@@ -64,6 +64,8 @@ class Planted:
         for rename in renames:
             keys = {name: rename(key) for name, key in keys.items()}
         assume(len(set(keys.values())) == len(keys))
+        # A layer that is renamed apart from the others has their shapes: which is which, nobody could tell.
+        assume(len({(fold(name), fold(key)) for name, key in keys.items()}) == len(set(map(fold, names))))
         self.truth = {".".join(key): ".".join(name) for name, key in keys.items()}
         model = {".".join(name): shape_of(name) for name in names}
         shapes = {key: model[name] for key, name in self.truth.items()}
@@ -240,6 +242,16 @@ def test_a_number_that_becomes_a_word_is_a_rule_of_its_own():
     rules = suggest_rules(old, new)
     assert len(rules) == 2
     assert {rename(key, rules) for key in old} == set(new)
+
+
+def test_a_rule_that_adds_a_level_leaves_names_alone_that_have_it_already():
+    """Else it would break the checkpoints of the layout that the model expects."""
+    old = {f"tower.{name}.w": (size,) for size, name in enumerate(("embed", "norm"), start=1)}
+    new = {f"tower.model.{name}.w": (size,) for size, name in enumerate(("embed", "norm"), start=1)}
+    [found] = suggest_rules(old | {"tower.head.w": (9,)}, new)
+    assert found.rule.pattern == r"^tower\.(?!model\.)"
+    assert rename("tower.head.w", [found]) == "tower.model.head.w"
+    assert all(rename(name, [found]) == name for name in new)
 
 
 def test_keys_that_load_are_not_touched_by_a_rule():

@@ -13,6 +13,7 @@ import pytest
 from triage import tokens
 from triage.engine.hub import find_cached, list_cached
 from triage.errors import SnapshotError, TriageError
+from triage.tokens._words import count_by_words
 
 BASE = {
     "version": "1.0",
@@ -273,6 +274,15 @@ def test_a_sentencepiece_model_encodes_as_sentencepiece_does(sentencepiece_model
     theirs = SentencePieceProcessor(model_file=str(sentencepiece_model))
     for text in ("the capital", " the  capital ", "", " ", "Zürich 🙂 is", "a<sep> the", "ﬁve\ttimes\n", "\u3000the"):
         assert snapshot.encode(text).ids == theirs.encode(text), text
+
+
+def test_the_map_of_a_sentencepiece_model_leaves_plain_words_alone(sentencepiece_model):
+    (snapshot,) = tokens.read_snapshots(str(sentencepiece_model))
+    texts = [f"the capital of {mark}France is the capital{end}" for mark in ("", *"~^'`?") for end in ("", " ", "!")]
+    alike, doubtful = count_by_words(snapshot, snapshot, [*texts, "the\u3000capital"])
+    assert alike.keys() | doubtful == set(texts)
+    assert alike
+    assert all(count == len(snapshot.encode(text).ids) for text, count in alike.items())
 
 
 def test_a_slow_tokenizers_folder_is_converted_by_transformers(sentencepiece_model, tmp_path):

@@ -233,17 +233,22 @@ def test_an_awaited_phase_ends_the_command_and_is_no_fault(tmp_path):
         ((), ["/no/such/command"], "no command '/no/such/command'"),
         ((), ["/etc"], "is a folder, not a command"),
         ((), ["PLAIN"], "may not be run"),
+        ((), ["NAMELESS"], "does not name the program that runs it. Begin it with #!/bin/sh"),
+        ((), ["ASTRAY"], "names /no/such/python to run it, which is not there"),
         (("--stall-s", "-1"), ["touch", "FILE"], "stall limit is -1"),
         (("--stall-s", "nan"), ["touch", "FILE"], "stall limit is nan"),
+        (("--stall-s", "inf"), ["touch", "FILE"], "stall limit is inf"),
         (("--timeout-s", "0"), ["touch", "FILE"], "time limit is 0"),
         (("--timeout-s", "soon"), ["touch", "FILE"], "Invalid value for '--timeout-s'"),
         (("--no-such-option",), ["touch", "FILE"], "no-such-option"),
     ],
 )
 def test_a_bad_call_is_one_sentence_and_nothing_starts(tmp_path, options, command, sentence):
-    plain = tmp_path / "plain"
-    plain.write_text("no program")
-    places = {"FILE": str(tmp_path / "started"), "PLAIN": str(plain)}
+    places = {"FILE": str(tmp_path / "started")}
+    for name, text in {"PLAIN": "no program", "NAMELESS": "exit 0\n", "ASTRAY": "#!/no/such/python -I\n"}.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o644 if name == "PLAIN" else 0o755)
+        places[name] = str(tmp_path / name)
     words = [places.get(word, word) for word in command]
     ended = run(tmp_path / "out", *words, options=options)
     assert ended.returncode == 2
@@ -320,7 +325,7 @@ def test_the_short_way_loads_no_typer_and_the_long_way_says_the_same(tmp_path):
     code = (
         "import sys\nfrom triage.cli import main\n"
         "try: main(sys.argv[1:])\nexcept SystemExit as end: code = end.code\n"
-        "heavy = {'typer', 'pydantic', 'psutil', 'rich', 'pandas'} & set(sys.modules)\n"
+        "heavy = {'typer', 'pydantic', 'rich', 'pandas'} & set(sys.modules)\n"
         "print(code, sorted(heavy))"
     )
     arguments = ["watch", "--out", str(tmp_path), "--", "sh", "-c", "exit 3"]

@@ -205,12 +205,25 @@ def test_a_killed_watch_leaves_no_process_and_a_record_that_can_be_read(tmp_path
     assert read_record(tmp_path)["ending"] == "running"
 
 
-def test_a_killed_guard_is_infrastructure_and_no_result(tmp_path):
-    with subprocess.Popen(watching(tmp_path, "sleep", "300"), stderr=subprocess.PIPE) as process:
-        assert wait_until(lambda: len(find_guards(process.pid)) == 1)
+def test_a_killed_guard_is_infrastructure_and_no_result_and_leaves_nothing(tmp_path):
+    process, daemon = start_with_daemon(tmp_path, "daemon(sys.argv[1])\ntime.sleep(300)")
+    with process:
+        time.sleep(2)  # the watch looks at the tree four times a second: nobody else knows of the daemon
         find_guards(process.pid)[0].kill()
         assert process.wait(60) == 3
     assert read_record(tmp_path)["returncode"] is None
+    assert wait_until(lambda: not is_alive(daemon))
+
+
+def test_a_record_holds_no_secret_and_no_home(tmp_path):
+    """It lies beside the report and is passed on with it."""
+    secret = "a-token-of-somebody"
+    command = watching(tmp_path, "sh", "-c", "echo $HF_TOKEN $HOME/x; exit 1", "sh", f"--api-key={secret}", options=())
+    subprocess.run(command, env=os.environ | {"HF_TOKEN": secret}, stdout=subprocess.DEVNULL, check=False)
+    text = (tmp_path / "hang.json").read_text()
+    assert '"--api-key=(not recorded)"' in text
+    assert '"line": "(not recorded) ~/x"' in text
+    assert secret not in text
 
 
 def test_a_watch_that_was_itself_stopped_does_not_blame_its_command(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from triage.engine.phases import Phase, PhaseReader, is_waiting, strip_colour
 from triage.hangs._lines import LINE_BYTES, Output
 from triage.hangs._progress import ProcessWork, ThreadWork, find_sign
-from triage.hangs._record import Frame, Process, Sample, Thread
+from triage.hangs._sample import Frame, Process, Sample, Thread
 from triage.hangs._spin import LOOKS_LEAST, SpinProbe
 from triage.hangs._work import WorkReader
 

@@ -6,22 +6,18 @@ Only headers are read, never a tensor. The names come from vLLM's own mapper and
 ('tower.a',)
 """
 
+from triage.checkpoints._answer import KeysAnswer, list_sentences
 from triage.checkpoints._classify import classify_checkpoint_keys
-from triage.checkpoints._command import KeysAnswer, answer_keys, list_sentences
+from triage.checkpoints._command import answer_keys
 from triage.checkpoints._compare import (
     KeyDiff,
     KeyStatus,
     Mismatch,
-    ModelDiff,
     compare_keys,
-    compare_with_model,
-    explain_end,
-    explain_key,
-    fold_layers,
-    read_model_impl,
 )
 from triage.checkpoints._confirm import EngineStart, start_engine
-from triage.checkpoints._fold import FoldedKeys, fold_keys
+from triage.checkpoints._explain import explain_end, explain_fate, explain_key
+from triage.checkpoints._fold import FoldedKeys, fold_keys, fold_layers
 from triage.checkpoints._headers import Headers, read_checkpoint, read_headers
 from triage.checkpoints._impact import (
     Effect,
@@ -34,8 +30,10 @@ from triage.checkpoints._impact import (
 from triage.checkpoints._infer import Inference, SuggestedRule, infer_rules, suggest_rules
 from triage.checkpoints._layout import find_checkpoint
 from triage.checkpoints._matrix import Matrix, MatrixRow, compare_versions
+from triage.checkpoints._model import ModelDiff, compare_with_model, read_model_impl
 from triage.checkpoints._plot import Branch, grow_tree, plot_keys
 from triage.checkpoints._proposal import Place, Proposal, propose_patch
+from triage.checkpoints._retry import TriedRule, try_on_model
 from triage.checkpoints._rules import apply_rules, check_rules, parse_rule
 from triage.checkpoints._suggest import (
     infer_model_rules,
@@ -73,6 +71,7 @@ __all__ = [
     "Proposal",
     "SuggestedRule",
     "Tensor",
+    "TriedRule",
     "answer_keys",
     "apply_rules",
     "check_rules",
@@ -83,6 +82,7 @@ __all__ = [
     "compare_with_model",
     "describe_dispute",
     "explain_end",
+    "explain_fate",
     "explain_key",
     "find_checkpoint",
     "fold_keys",
@@ -110,5 +110,6 @@ __all__ = [
     "tabulate_start",
     "tabulate_trace",
     "try_dispute",
+    "try_on_model",
     "try_rules",
 ]

@@ -6,8 +6,10 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from triage.checkpoints._compare import ModelDiff, explain_end, fold_layers
 from triage.checkpoints._confirm import EngineStart
+from triage.checkpoints._explain import explain_end
+from triage.checkpoints._fold import fold_layers
+from triage.checkpoints._model import ModelDiff
 from triage.result import Arm, Evidence, Family, Result, Verdict
 
 _QUOTED_CHARACTERS = 160

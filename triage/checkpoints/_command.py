@@ -1,112 +1,36 @@
-"""What `triage keys` answers: reading, comparing, trying rules, and the answer as JSON."""
+"""What `triage keys` does: it reads, compares, tries rules, and looks for the one that is missing."""
 
 from __future__ import annotations
 
-import shlex
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
-from triage.checkpoints._compare import KeyDiff, ModelDiff, compare_keys, compare_with_model, explain_end
-from triage.checkpoints._confirm import EngineStart, start_engine
-from triage.checkpoints._fold import FoldedKeys, fold_keys
+from triage.checkpoints._answer import KeysAnswer, TracedKey
+from triage.checkpoints._compare import KeyDiff, compare_keys
+from triage.checkpoints._confirm import start_engine
+from triage.checkpoints._edits import Shape, fold_names
+from triage.checkpoints._explain import explain_end, explain_fate
 from triage.checkpoints._headers import Headers, read_headers
-from triage.checkpoints._infer import Inference, infer_rules
+from triage.checkpoints._impact import try_rules
+from triage.checkpoints._infer import Inference
 from triage.checkpoints._layout import check_inside, find_checkpoint
+from triage.checkpoints._model import ModelDiff, compare_with_model
 from triage.checkpoints._refuse import quote
-from triage.checkpoints._retry import Shape, TriedRule, try_on_diff
+from triage.checkpoints._retry import try_on_diff, try_on_model
 from triage.checkpoints._rules import apply_rules, check_rules, parse_rule
+from triage.checkpoints._suggest import infer_diff_rules, infer_model_rules, propose_model_patch
+from triage.engine.architectures import Placement
 from triage.engine.history import find_versions
-from triage.engine.weights import ModelImpl, Rule
+from triage.engine.weights import ModelImpl, Rule, RuleKind
 from triage.errors import InputError
 
-_MOST_INFERRED = 20_000  # unexpected keys; beyond, a search would take minutes and one rule would show in fewer
+_MOST_KINDS = 3_000  # kinds of unexpected keys, layers folded; beyond, a search would take minutes
+_MOST_CHECKED = 8  # suggested rules about which vLLM's own loader is asked, each in turn
+_ALL = "all"
+_FUSING = {RuleKind.STACKED, RuleKind.LOADER}
 _ENGINE_ARGS = ("--enforce-eager", "--max-model-len", "512", "--max-num-seqs", "2")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TracedKey:
-    """A key, and each rule that looked at it: (rule, name before, name after; None where it was dropped)."""
-
-    key: str
-    steps: tuple[tuple[str, str, str | None], ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class KeysAnswer:
-    """A checkpoint's tensors; with something to compare with, what becomes of each key, and what would mend it.
-
-    ``against`` names what the checkpoint was compared with, None where it was only read. ``tried`` are the rules that
-    were asked about; the diff is the one with them. ``inference`` holds the rules that were found for what is left.
-    """
-
-    checkpoint: Path
-    headers: Headers
-    against: str | None = None
-    diff: KeyDiff | None = None
-    tried: tuple[TriedRule, ...] = ()
-    inference: Inference | None = None
-    traced: tuple[TracedKey, ...] = ()
-    model: ModelDiff | None = None
-    engine: EngineStart | None = None
-    notes: tuple[str, ...] = field(default=())
-
-    def to_json(self) -> dict[str, Any]:
-        """The contract of ``triage keys --json``. What was not compared is null."""
-        answer: dict[str, Any] = {
-            "checkpoint": str(self.checkpoint),
-            "tensors": len(self.headers.tensors),
-            "bytes": self.headers.bytes,
-            "shards": len(self.headers.shards),
-            "dtypes": dict(Counter(tensor.dtype for tensor in self.headers.tensors.values()).most_common()),
-            "against": self.against,
-            **_show_diff(self.diff),
-            "suggested_rules": None if self.inference is None else [_show_rule(rule) for rule in self.inference.rules],
-            "rules": [_show_rule(rule) for rule in self.tried],
-            "trace": [
-                {"key": traced.key, "rule": rule, "before": before, "after": after}
-                for traced in self.traced
-                for rule, before, after in traced.steps
-            ],
-            "notes": list(self.notes),
-        }
-        if self.model:
-            weights = self.model.weights
-            answer["model"] = {
-                "class": weights.model_class,
-                "implementation": weights.implementation.value,
-                "vllm": weights.versions.vllm,
-                "transformers": weights.versions.transformers,
-                "load_error": weights.load_error,
-            }
-        if self.engine:
-            answer["confirmed"] = {
-                "answered": self.engine.answered,
-                "refused_keys": self.engine.refused_keys,
-                "error": self.engine.error,
-                "startup_s": self.engine.startup_s,
-            }
-        return answer
-
-    @property
-    def conclusive(self) -> bool:
-        """Whether the answer decides; an engine that did not start for another reason than its keys does not."""
-        return self.engine is None or self.engine.answered or self.engine.refused_keys
-
-    def fold(self) -> list[tuple[str, FoldedKeys]]:
-        """The keys for reading: (what becomes of them, a line). Those that match are only counted."""
-        if self.diff is None:
-            return [("", line) for line in fold_keys(self.headers.tensors, max_lines=24)]
-        groups = {
-            "missing": self.diff.missing,
-            "unexpected": list(self.diff.unexpected),
-            "mismatched": [entry.key for entry in self.diff.mismatched],
-            "ignored": list(self.diff.ignored),
-        }
-        room = max(3, 24 // max(1, sum(bool(keys) for keys in groups.values())))
-        return [(status, line) for status, keys in groups.items() for line in fold_keys(keys, max_lines=room)]
 
 
 def answer_keys(
@@ -116,12 +40,14 @@ def answer_keys(
     model_impl: ModelImpl = ModelImpl.AUTO,
     rules: Sequence[str] = (),
     trace: Sequence[str] = (),
+    impact: str | None = None,
     confirm: bool = False,
 ) -> KeysAnswer:
     """Reads a checkpoint's headers and sets its keys beside ``against``, else beside its ``config.json``'s model.
 
-    ``rules`` are ``PATTERN=REPLACEMENT`` and come behind vLLM's own; ``trace`` names keys of the checkpoint.
-    ``confirm`` starts a real engine on it.
+    ``rules`` are as `parse_rule` takes them and come behind vLLM's own renames; ``trace`` names keys of the checkpoint.
+    ``impact`` names model types with commas between, or is ``all``: the rules, else those that are suggested, are tried
+    on these vision-language architectures. ``confirm`` starts a real engine on the checkpoint.
 
     Raises `CheckpointError` for a checkpoint that is not whole, `InputError` for a rule or a key that cannot be used,
     and `EngineError` where vLLM cannot say what the model expects.
@@ -137,24 +63,26 @@ def answer_keys(
     )
     if confirm and folder is None:
         raise InputError(f"--confirm starts an engine, and {path} has no config.json beside it.", hint="Leave it out.")
-    common = {"checkpoint": path, "headers": headers, "notes": notes}
+    answer = KeysAnswer(checkpoint=path, headers=headers, notes=notes)
     if against is not None:
-        wanted = read_headers(find_checkpoint(against)).shapes
-        answer = _compare(common, against, compare_keys(headers.shapes, wanted), wanted, asked)
-        names: Mapping[str, str | None] = {key: key for key in trace}
+        answer = _compare_checkpoints(answer, against, asked, trace)
     elif folder is not None:
         compared = compare_with_model(path, versions=find_versions(), model=folder, model_impl=model_impl, trace=trace)
-        weights = compared.weights
-        expected = {**weights.expected, **weights.missing}
-        title = f"{weights.model_class}, {weights.versions.label}"
-        answer = _compare({**common, "model": compared}, title, compared.diff, expected, asked)
-        names = {key: weights.mapped.get(key, key) for key in trace}
-    else:
-        answer = common
-        names = {key: key for key in trace}
-    traced = tuple(_trace(key, names[key], answer.get("model"), asked) for key in trace)
-    engine = start_engine(folder, model_impl=model_impl, args=_ENGINE_ARGS) if confirm and folder else None
-    return KeysAnswer(**answer, traced=traced, engine=engine)
+        answer = _compare_model(answer, compared, asked, trace)
+    suggested = [found.rule for found in answer.inference.rules] if answer.inference else []
+    if impact is not None:
+        if not (asked or suggested):
+            raise InputError("--impact has no rule to try: none was given and none was found.", hint="Give a --rule.")
+        names = None if impact.strip() == _ALL else [name.strip() for name in impact.split(",") if name.strip()]
+        frame = try_rules(asked or suggested, architectures=names, placement=Placement.LAST)
+        answer = replace(answer, impact=frame)
+    effects = (*answer.tried, *answer.checked)
+    if answer.model and any(rule.fixes for rule in effects) and not any(rule.breaks for rule in effects):
+        patch = propose_model_patch(answer.model, [*asked, *suggested], impact=answer.impact)
+        answer = replace(answer, proposal=patch)
+    if confirm and folder:
+        answer = replace(answer, engine=start_engine(folder, model_impl=model_impl, args=_ENGINE_ARGS))
+    return answer
 
 
 def _find_model_folder(path: Path) -> Path | None:
@@ -173,85 +101,79 @@ def _check_keys(keys: Sequence[str], headers: Headers) -> None:
             raise InputError(f"The checkpoint holds no key {quote(key)}.", hint=f"One of its keys is {quote(near)}.")
 
 
-def _compare(
-    common: dict[str, Any], against: str, diff: KeyDiff, expected: Mapping[str, Shape], rules: Sequence[Rule]
-) -> dict[str, Any]:
-    shapes = common["headers"].shapes
-    diff, tried = try_on_diff(diff, rules, shapes=shapes, expected=expected)
-    found: dict[str, Any] = {"against": against, "diff": diff, "tried": tried}
-    if len(diff.unexpected) > _MOST_INFERRED:
-        note = f"No rule was looked for: {len(diff.unexpected)} keys are unexpected, and {_MOST_INFERRED} are the most."
-        return common | found | {"notes": (*common["notes"], note), "inference": infer_rules({}, {})}
-    inference = infer_rules(
-        {name: shapes[key] for key, name in diff.unexpected.items()},
-        {name: expected[name] for name in diff.missing if name in expected},
-        known=diff.matched.values(),
+def _compare_checkpoints(answer: KeysAnswer, against: str, rules: Sequence[Rule], trace: Sequence[str]) -> KeysAnswer:
+    """Another checkpoint plays the model."""
+    shapes = answer.headers.shapes
+    expected = read_headers(find_checkpoint(against)).shapes
+    diff, tried = try_on_diff(compare_keys(shapes, expected), rules, shapes=shapes, expected=expected)
+    names = {**diff.matched, **diff.unexpected, **{entry.key: entry.name for entry in diff.mismatched}}
+    answer = replace(answer, against=against, diff=diff, tried=tried)
+    if _has_too_many_kinds(diff, names):
+        answer = replace(answer, inference=_leave_all(diff), notes=(*answer.notes, _TOO_MANY))
+    else:
+        inference = infer_diff_rules(diff, names=names, shapes=shapes, expected=expected)
+        found = [suggested.rule for suggested in inference.rules]
+        mended, checked = try_on_diff(diff, found, shapes=shapes, expected=expected)
+        answer = replace(answer, inference=inference, checked=checked, mended=mended if found else None)
+    traced = tuple(_trace(key, key, (), rules, explain_fate(diff, key)) for key in trace)
+    return replace(answer, traced=traced)
+
+
+def _compare_model(answer: KeysAnswer, compared: ModelDiff, rules: Sequence[Rule], trace: Sequence[str]) -> KeysAnswer:
+    """vLLM's own loader is asked, once more with the rules and once more with those that are suggested."""
+    weights = compared.weights
+    after, tried = try_on_model(compared, rules)
+    answer = replace(
+        answer,
+        against=f"{weights.model_class}, {weights.versions.label}",
+        model=compared,
+        diff=after.diff,
+        tried=tried,
     )
-    return common | found | {"inference": inference}
+    if _has_too_many_kinds(after.diff, after.weights.stems):
+        answer = replace(answer, inference=_leave_all(after.diff), notes=(*answer.notes, _TOO_MANY))
+    else:
+        inference = infer_model_rules(after)
+        found = [suggested.rule for suggested in inference.rules]
+        answer = replace(answer, inference=inference)
+        if 0 < len(found) <= _MOST_CHECKED:
+            mended, checked = try_on_model(after, found)
+            answer = replace(answer, checked=checked, mended=mended.diff)
+    traced = []
+    for key in trace:
+        steps = weights.trace(key)
+        if rules:  # which come before a name is fused
+            steps = tuple(takewhile(lambda step: step.rule.kind not in _FUSING or not step.changed, steps))
+        own = [(str(step.rule), step.before, step.after) for step in steps]
+        end = explain_fate(after.diff, key) if rules else explain_end(compared, key)
+        traced.append(_trace(key, weights.stems.get(key), own, rules, end))
+    return replace(answer, traced=tuple(traced))
 
 
-def _trace(key: str, name: str | None, model: ModelDiff | None, rules: Sequence[Rule]) -> TracedKey:
+_TOO_MANY = f"No rule was looked for: more than {_MOST_KINDS} kinds of keys are unexpected."
+
+
+def _has_too_many_kinds(diff: KeyDiff, names: Mapping[str, str]) -> bool:
+    shapes: dict[str, Shape] = {names[key]: () for key in diff.unexpected}
+    return len(shapes) > _MOST_KINDS and len(fold_names(shapes)) > _MOST_KINDS
+
+
+def _leave_all(diff: KeyDiff) -> Inference:
+    return Inference(rules=(), ambiguous={}, unexplained=tuple(diff.unexpected))
+
+
+def _trace(
+    key: str,
+    name: str | None,
+    steps: Sequence[tuple[str, str, str | None]],
+    rules: Sequence[Rule],
+    end: str,
+) -> TracedKey:
     """vLLM's own rules first, then the engineer's."""
-    steps: list[tuple[str, str, str | None]] = []
-    if model:
-        steps = [(str(step.rule), step.before, step.after) for step in model.weights.trace(key)]
+    traced = list(steps)
     for rule in rules:
         if name is None:
             break
         before, name = name, apply_rules([name], [rule])[name]
-        steps.append((str(rule), before, name))
-    return TracedKey(key=key, steps=tuple(steps))
-
-
-def _show_diff(diff: KeyDiff | None) -> dict[str, Any]:
-    if diff is None:
-        names = ("matched", "missing_keys", "unexpected_keys", "mismatched_keys", "ignored_keys")
-        return dict.fromkeys(names)
-    return {
-        "matched": len(diff.matched),
-        "missing_keys": list(diff.missing),
-        "unexpected_keys": list(diff.unexpected),
-        "mismatched_keys": [
-            {"key": m.key, "checkpoint_shape": list(m.checkpoint_shape), "model_shape": list(m.model_shape)}
-            for m in diff.mismatched
-        ],
-        "ignored_keys": list(diff.ignored),
-    }
-
-
-def _show_rule(found: Any) -> dict[str, Any]:
-    """A rule with how many keys it fixes and breaks, and which. Given back as ``--rule`` it does the same."""
-    return {
-        "pattern": found.rule.pattern,
-        "replacement": found.rule.replacement,
-        "fixes": len(found.fixes),
-        "breaks": len(found.breaks),
-        "fixed_keys": dict(found.fixes),
-        "broken_keys": list(found.breaks),
-        **({"note": found.note} if getattr(found, "note", "") else {}),
-    }
-
-
-def list_sentences(answer: KeysAnswer) -> Iterator[str]:
-    """What a reader is told below the lines: rules, traces, the engine's word, notes."""
-    for tried in answer.tried:
-        broken = f", breaks {len(tried.breaks)}: {', '.join(tried.breaks[:3])}" if tried.breaks else ", breaks none"
-        yield f"Rule {tried.rule.pattern}={tried.rule.replacement}: fixes {len(tried.fixes)}{broken}."
-    if answer.inference and answer.diff and answer.diff.unexpected:
-        yield answer.inference.describe()
-        for found in answer.inference.rules:
-            harm = f", breaks {len(found.breaks)}" if found.breaks else ""
-            given = shlex.quote(f"{found.rule.pattern}={found.rule.replacement}")
-            yield f"Suggested: --rule {given} fixes {len(found.fixes)}{harm}."
-    for traced in answer.traced:
-        yield f"Trace of {traced.key}: {len(traced.steps)} rules looked at it."
-        for number, (rule, before, after) in enumerate(traced.steps, start=1):
-            yield f"  {number}. {rule}: " + ("unchanged" if before == after else f"{before} -> {after or '(dropped)'}")
-        if answer.model:
-            yield explain_end(answer.model, traced.key)
-    if answer.model and answer.model.weights.load_error:
-        yield f"vLLM's own loader says: {answer.model.weights.load_error}"
-    if answer.engine:
-        word = "loaded it and answered" if answer.engine.answered else f"did not answer: {answer.engine.error}"
-        yield f"A real engine {word}."
-    yield from answer.notes
+        traced.append((str(rule), before, name))
+    return TracedKey(key=key, steps=tuple(traced), end=end)

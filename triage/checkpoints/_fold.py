@@ -48,6 +48,15 @@ def fold_keys(keys: Iterable[str], *, max_lines: int = 12) -> list[FoldedKeys]:
     return lines
 
 
+def fold_layers(keys: Iterable[str]) -> list[str]:
+    """Keys with their layer numbers folded into ranges, each kind once, in order of appearance.
+
+    >>> fold_layers(["layers.0.q", "layers.1.q", "layers.3.q", "norm"])
+    ['layers.{0..1,3}.q', 'norm']
+    """
+    return [".".join(_write_numbers(group)) for group in _group_by_pattern(keys)]
+
+
 def _group_by_pattern(keys: Iterable[str]) -> list[_Group]:
     columns: dict[str, list[set[int]]] = {}
     counts: dict[str, int] = defaultdict(int)

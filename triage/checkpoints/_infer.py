@@ -48,20 +48,18 @@ class Inference:
         """What was found, in one or two sentences.
 
         >>> infer_rules({"a": (1,)}, {"b": (2,)}).describe()
-        'No rename rule leads the 1 unexpected key to a missing name of its shape.'
+        'No rename rule leads the 1 key that reaches nothing to a missing name of its shape.'
         """
         fixed = sum(len(rule.fixes) for rule in self.rules)
         total = fixed + len(self.ambiguous) + len(self.unexplained)
         if not total:
             return "No key is unexpected."
-        keys = "key" if total == 1 else "keys"
+        keys, whose = ("key that reaches nothing", "its") if total == 1 else ("keys that reach nothing", "their")
         if fixed:
             rules = "rule leads" if len(self.rules) == 1 else "rules lead"
-            said = (
-                f"{len(self.rules)} {rules} {fixed} of {total} unexpected {keys} to a missing name of the same shape."
-            )
+            said = f"{len(self.rules)} {rules} {fixed} of {total} {keys} to a missing name of the same shape."
         else:
-            said = f"No rename rule leads the {total} unexpected {keys} to a missing name of its shape."
+            said = f"No rename rule leads the {total} {keys} to a missing name of {whose} shape."
         for key, names in list(self.ambiguous.items())[:1]:
             fit = " or ".join(names[:_SHOWN]) + (" and others" if len(names) > _SHOWN else "")
             said += f" For {len(self.ambiguous)} more than one name fits equally well: {key} may be {fit}."
@@ -103,12 +101,16 @@ def infer_rules(
 
 @dataclass
 class _Found:
-    """A rule that was found, what it pairs, whether it goes before those found earlier, and what else it touches."""
+    """A rule that was found, what it pairs, whether it goes before those found earlier, and what else it touches.
+
+    ``strays`` counts the unexpected names that it leads nowhere; ``wanted`` are all names that are missing.
+    """
 
     candidate: Candidate
     pairs: dict[str, str]
     first: bool
     strays: int
+    wanted: Sequence[str]
     note: str = ""
 
     @cached_property
@@ -118,11 +120,19 @@ class _Found:
 
     @property
     def score(self) -> tuple[float, ...]:
-        """The better rule has the smaller one: it pairs more, stands alone, has likelier pairs, is narrower."""
+        """The better rule has the smaller one: it pairs more, stands alone, has likelier pairs, is narrower.
+
+        One that would rename a name that is wanted as it is would break the checkpoints that have it already.
+        """
         bare = self.candidate.bare  # it matches whatever comes: then it should say what may come
         strays = self.strays if bare else 0
         width, length = self.candidate.width, len(self.candidate.pattern)
-        return -len(self.pairs), not self.alone, -self.likeness, strays, width, length
+        return -len(self.pairs), not self.alone, -self.likeness, strays, self.repeats, width, length
+
+    @cached_property
+    def repeats(self) -> bool:
+        """Whether the rule changes a name that it should lead to."""
+        return any(self.candidate.rename(name) != name for name in self.wanted)
 
     @cached_property
     def alone(self) -> bool:
@@ -139,6 +149,7 @@ class _Search:
         self._known = sorted((set(known) | same) - self._unexpected.keys())
         self._reached = set(self._known)  # names that a tensor has already
         self._left = dict(self._unexpected)
+        self._names = sorted(missing)
         self._wanted = {name: tuple(missing[name]) for name in sorted(missing.keys() - same)}
         self._homes: dict[str, str] = {}  # of keys that a rule has led to a name
         self._found: list[_Found] = []
@@ -225,7 +236,7 @@ class _Search:
                 pairs[key] = name
             else:
                 strays += 1
-        return _Found(candidate, pairs, first, strays) if len(set(pairs.values())) == len(pairs) else None
+        return _Found(candidate, pairs, first, strays, self._names) if len(set(pairs.values())) == len(pairs) else None
 
     def _pass_on(self, name: str) -> str:
         """The name after the rules that were found before."""

@@ -28,6 +28,7 @@ _OTHER_FORMATS = {
     ".gguf": "a GGUF file, which triage does not open",
 }
 _NAME_ONE = "Name a .safetensors file, an index, or a folder of them."
+_SERIES = re.compile(r"(?P<head>.*-)(?P<number>[0-9]{3,9})-of-(?P<total>[0-9]{3,9})\.safetensors")
 _HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?")
 
 
@@ -141,7 +142,22 @@ def _search_folder(folder: Path) -> Layout:
         refuse(folder, f"it holds {len(others)} indexes", hint=f"Name one of them: {folder / others[0]}.")
     if not shards:
         _refuse_folder(folder, names, skipped)
+    _check_series(folder, shards)
     return Layout(shards=_check_shards(folder, shards), skipped=skipped)
+
+
+def _check_series(folder: Path, names: list[str]) -> None:
+    """Without an index the names tell how many files there are: ``model-00001-of-00006``, some count from 0."""
+    series: dict[tuple[str, str], set[int]] = {}
+    for name in names:
+        if match := _SERIES.fullmatch(name):
+            series.setdefault((match["head"], match["total"]), set()).add(int(match["number"]))
+    for (head, total), found in series.items():
+        first = min(1, *found)
+        absent = next((n for n in range(first, first + int(total)) if n not in found), None)
+        if absent is not None:
+            name = f"{head}{absent:0{len(total)}}-of-{total}{_SUFFIX}"
+            refuse(folder / name, "the file is missing, by the names of those beside it", hint=FETCH_WHOLE)
 
 
 def _check_shards(folder: Path, names: list[str]) -> dict[str, Shard]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from packaging.version import InvalidVersion, Version
 
-from triage.checkpoints._compare import ModelDiff, explain_end, fold_layers, request_weights, sort_ends
+from triage.checkpoints._explain import explain_end
+from triage.checkpoints._fold import fold_layers
+from triage.checkpoints._model import ModelDiff, judge_ends, request_weights
 from triage.engine.history import INSTALLED, VersionPair, find_versions
 from triage.engine.weights import ModelImpl, Step, WeightMap, WeightRequest, map_many_weights
 from triage.errors import InputError, TriageError
@@ -148,24 +150,23 @@ def _find_pairs(
 ) -> Iterator[VersionPair | MatrixRow]:
     """Each pair, or the row of one that cannot be had. A version is fetched, and fails, once."""
     failed: dict[tuple[str, str], str] = {}
-    for package, wanted in [("vllm", v) for v in dict.fromkeys(vllm)] + [
-        ("transformers", t) for t in dict.fromkeys(transformers)
-    ]:
-        if wanted != INSTALLED:
-            tell(f"looking for {package} {wanted}, in the cache or on the index")
-        try:
-            find_versions(**{package: wanted})
-        except InputError:
-            raise
-        except TriageError as error:
-            failed[package, wanted] = str(error)
-    for one in dict.fromkeys(vllm):
-        for other in dict.fromkeys(transformers):
-            reason = failed.get(("vllm", one)) or failed.get(("transformers", other))
-            if reason:
-                yield MatrixRow(vllm=Path(one).name, transformers=Path(other).name, reason=reason)
-            else:
-                yield find_versions(vllm=one, transformers=other)
+    names: dict[tuple[str, str], str] = {}
+    wanted = {"vllm": dict.fromkeys(vllm), "transformers": dict.fromkeys(transformers)}
+    for package, versions in wanted.items():
+        for version in versions:
+            if version != INSTALLED:
+                tell(f"looking for {package} {version}, in the cache or on the index")
+            try:
+                names[package, version] = getattr(find_versions(**{package: version}), package)
+            except InputError:
+                raise
+            except TriageError as error:
+                failed[package, version], names[package, version] = str(error), Path(version).name
+    for one, other in product(wanted["vllm"], wanted["transformers"]):
+        if reason := failed.get(("vllm", one)) or failed.get(("transformers", other)):
+            yield MatrixRow(vllm=names["vllm", one], transformers=names["transformers", other], reason=reason)
+        else:
+            yield find_versions(vllm=one, transformers=other)
 
 
 def _ask(pair: VersionPair, request: WeightRequest) -> MatrixRow:
@@ -176,7 +177,7 @@ def _ask(pair: VersionPair, request: WeightRequest) -> MatrixRow:
         answer = error
     if isinstance(answer, TriageError):
         return MatrixRow(vllm=pair.vllm, transformers=pair.transformers, reason=str(answer))
-    compared = ModelDiff(diff=sort_ends(request, answer), weights=answer)
+    compared = judge_ends(request, answer)
     return MatrixRow(vllm=pair.vllm, transformers=pair.transformers, compared=compared)
 
 
@@ -194,7 +195,7 @@ def explain_rows(rows: Sequence[MatrixRow]) -> str:
     unknown = [row for row in rows if row.compared is None]
     sentences = [_count(known)] if known else ["No pair could say."]
     turns = list(_find_turns(known))
-    sentences += [_explain_turn(before, after) for before, after in turns]
+    sentences += _explain_turns(turns)
     if not turns and len({row.verdict for row in known}) > 1:
         bad = next(row for row in known if row.verdict is Verdict.REPRODUCED)
         good = next(row for row in known if row.verdict is Verdict.NOT_REPRODUCED)
@@ -227,6 +228,22 @@ def _find_turns(known: Sequence[MatrixRow]) -> Iterator[tuple[MatrixRow, MatrixR
             for before, after in pairwise(line):
                 if before.verdict is not after.verdict:
                     yield before, after
+
+
+def _explain_turns(turns: Sequence[tuple[MatrixRow, MatrixRow]]) -> Iterator[str]:
+    """Each turn; one that another version of the other package has seen already is not explained again."""
+    seen: set[tuple[str, ...]] = set()
+    for before, after in turns:
+        moved, held = (
+            ("vllm", "transformers") if before.transformers == after.transformers else ("transformers", "vllm")
+        )
+        turn = (moved, getattr(before, moved), getattr(after, moved), before.verdict.value)
+        if turn in seen:
+            title = {"vllm": "vLLM", "transformers": "Transformers"}[held]
+            yield f"The same with {title} {getattr(before, held)}."
+        else:
+            seen.add(turn)
+            yield _explain_turn(before, after)
 
 
 def _explain_turn(before: MatrixRow, after: MatrixRow) -> str:
@@ -266,7 +283,8 @@ def explain_change(bad: MatrixRow, good: MatrixRow) -> str:
     if there == here:
         return (
             f"The rules lead {key} to {there} in both; {theirs.model_class} has that parameter under {good.label}, and "
-            f"{ours.model_class} has none of that name under {bad.label}: the model's class changed, no rule did."
+            f"{'it' if ours.model_class == theirs.model_class else ours.model_class} has none of that name under "
+            f"{bad.label}: the model's class changed, no rule did."
         )
     taken = [str(step.rule) for step in ours.traces[key] if step.changed]
     for number, step in enumerate(theirs.traces[key], start=1):

@@ -68,7 +68,7 @@ def write_candidates(old: Parts, new: Parts, sites: Iterable[Site], *, anchored:
         old, new = kept + old, kept + new
         places = [_shorten(site) for site in places]
     lefts = list(_write_paths(places) if anchored else _write_surroundings(places))
-    rights = list(_write_rights(places))
+    rights = list(_write_rights(places, old, new))
     needle = max((part for part in old if part != STAR), key=len, default="")
     if anchored:
         needle = max([needle, *(part for part in places[0].before if part != STAR)], key=len)
@@ -116,11 +116,14 @@ def _write_surroundings(places: list[Site]) -> Iterator[tuple[str, str]]:
         yield f"((?:^|\\.){_choose([(part,) for part in last])}\\.)", "\\1"
 
 
-def _write_rights(places: list[Site]) -> Iterator[str]:
-    """A look at what follows: nothing, its first part, all of it."""
+def _write_rights(places: list[Site], old: Parts, new: Parts) -> Iterator[str]:
+    """A look at what follows: nothing; that it is not there already; its first part; all of it."""
     yield ""
     if not places[0].after:
         return
+    if len(new) > len(old) and new[: len(old)] == old and STAR not in new:
+        come = "\\.".join(map(_write_part, new[len(old) :]))
+        yield f"(?!{come}\\.)"
     following = sorted({site.after[:1] for site in places})
     if len(following) <= _WIDEST_CHOICE:
         yield f"(?={_choose(following)}(?:\\.|$))"

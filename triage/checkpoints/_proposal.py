@@ -8,7 +8,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from triage.checkpoints._impact import Effect
-from triage.engine.architectures import find_native_file
+from triage.checkpoints._patch import has_mapper, patch_backend, patch_class, write_entry
+from triage.checkpoints._rules import quote_literal, simplify_rule
+from triage.engine.architectures import find_native_file, read_source
 from triage.engine.history import VersionPair, find_versions
 from triage.engine.weights import Rule, RuleKind
 from triage.errors import InputError
@@ -67,15 +69,15 @@ def propose_patch(
         raise InputError("There is no rule to propose.", hint="Infer one first, or give your own.")
     if native:
         file = find_native_file(model_class, versions or find_versions())
-        where = "a class of vLLM's own loads the model, and its mapper touches no other"
-        return _change_class(rules, model_class, file or f"the file that defines {model_class}", where)
+        source = read_source(file, versions or find_versions()) if file else None
+        return _change_class(rules, model_class, file or f"the file that defines {model_class}", source)
     if impact is None:
         reason = "what it does to other models was not tried, so it is confined to this one"
         return _change_transformers(rules, architecture, reason)
-    return _place_by_impact(rules, architecture, impact)
+    return _place_by_impact(rules, architecture, impact, versions or find_versions())
 
 
-def _place_by_impact(rules: Sequence[Rule], architecture: str, impact: pd.DataFrame) -> Proposal:
+def _place_by_impact(rules: Sequence[Rule], architecture: str, impact: pd.DataFrame, versions: VersionPair) -> Proposal:
     tried = impact[impact["verdict"] != Effect.NOT_BUILT.value]
     others = tried[tried["architecture"] != architecture]
     named = {effect: list(others.loc[others["verdict"] == effect.value, "architecture"]) for effect in Effect}
@@ -85,34 +87,49 @@ def _place_by_impact(rules: Sequence[Rule], architecture: str, impact: pd.DataFr
         reason = f"it changes keys of {_list(renamed)} without making them load"
         return _change_transformers(rules, architecture, reason)
     if fixed := named[Effect.FIXED]:
-        return _change_backend(rules, f"of {len(tried)} architectures it breaks none and also fixes {_list(fixed)}")
+        reason = f"of {len(tried)} architectures it breaks none and also fixes {_list(fixed)}"
+        return _change_backend(rules, reason, versions)
     reason = f"of {len(tried)} architectures it touches this one alone: the name is the model's, not the backend's"
     return _change_transformers(rules, architecture, reason)
 
 
-def _change_class(rules: Sequence[Rule], model_class: str, file: str, reason: str) -> Proposal:
-    fields: dict[str, list[str]] = {}
-    for rule in rules:
-        pattern = f"re.compile({_quote(rule.pattern)})" if rule.kind is RuleKind.REGEX else _quote(rule.pattern)
-        fields.setdefault(f"orig_to_new_{rule.kind}", []).append(f"{pattern}: {_quote(rule.replacement)},")
-    lines = [f"--- {file}", f" class {model_class}(…):", "     hf_to_vllm_mapper = WeightsMapper("]
-    for field, entries in fields.items():
-        lines += [f"+        {field}={{", *(f"+            {entry}" for entry in entries), "+        },"]
-    return Proposal(place=Place.MODEL_CLASS, file=file, reason=_explain(Place.MODEL_CLASS, reason), text=_join(lines))
+def _change_class(rules: Sequence[Rule], model_class: str, file: str, source: str | None) -> Proposal:
+    plain = [simplify_rule(rule) for rule in rules]
+    if len({rule.kind for rule in plain}) > 1:  # a mapper applies one kind after the other: the order would be lost
+        plain = list(map(_as_regex, rules))
+    text = patch_class(source, file, model_class, plain) if source else None
+    if text is None:
+        entries = [f"+            {write_entry(rule)}" for rule in plain]
+        field = [f"+        orig_to_new_{plain[0].kind}={{", *entries, "+        },"]
+        lines = [f"--- {file}", f" class {model_class}(…):"]
+        if source and not has_mapper(source, model_class):
+            lines += ["+    hf_to_vllm_mapper = WeightsMapper(", *field, "+    )", " def load_weights(self, weights):"]
+            lines += ["+    # hand mapper=self.hf_to_vllm_mapper to the AutoWeightsLoader, or weights to its apply()"]
+        else:
+            lines += ["     hf_to_vllm_mapper = WeightsMapper(", *field]
+        text = _join(lines)
+    reason = "a class of vLLM's own loads the model, and its mapper touches no other"
+    return Proposal(place=Place.MODEL_CLASS, file=file, reason=_explain(Place.MODEL_CLASS, reason), text=text)
 
 
-def _change_backend(rules: Sequence[Rule], reason: str) -> Proposal:
-    lines = [f"--- {_BACKEND}", " def _create_hf_to_vllm_mapper(self):"]
-    for rule in map(_as_regex, rules):
-        lines += [f"+        orig_to_new_regex[re.compile({_quote(rule.pattern)})] = {_quote(rule.replacement)}"]
-    lines += ["         # Standardise base model prefix"]
-    return Proposal(place=Place.BACKEND, file=_BACKEND, reason=_explain(Place.BACKEND, reason), text=_join(lines))
+def _change_backend(rules: Sequence[Rule], reason: str, versions: VersionPair) -> Proposal:
+    """Behind all other rules, where they were tried."""
+    regexes = list(map(_as_regex, rules))
+    source = read_source(_BACKEND, versions)
+    text = patch_backend(source, _BACKEND, regexes) if source else None
+    if text is None:
+        lines = [f"--- {_BACKEND}", " def _create_hf_to_vllm_mapper(self):"]
+        for rule in regexes:
+            pattern, replacement = quote_literal(rule.pattern), quote_literal(rule.replacement)
+            lines += [f"+        orig_to_new_regex[re.compile({pattern})] = {replacement}"]
+        text = _join(lines)
+    return Proposal(place=Place.BACKEND, file=_BACKEND, reason=_explain(Place.BACKEND, reason), text=text)
 
 
 def _change_transformers(rules: Sequence[Rule], architecture: str, reason: str) -> Proposal:
     lines = [f"--- {_CONVERSION}", " def _build_checkpoint_conversion_mapping():", f'         "{architecture}": [']
     for rule in map(_as_regex, rules):
-        source, target = _quote(rule.pattern), _quote(rule.replacement)
+        source, target = quote_literal(rule.pattern), quote_literal(rule.replacement)
         lines += [f"+            WeightRenaming(source_patterns={source}, target_patterns={target}),"]
     return Proposal(
         place=Place.TRANSFORMERS, file=_CONVERSION, reason=_explain(Place.TRANSFORMERS, reason), text=_join(lines)
@@ -146,13 +163,6 @@ def _as_regex(rule: Rule) -> Rule:
     pattern = {RuleKind.PREFIX: f"^{text}", RuleKind.SUFFIX: f"{text}$"}.get(rule.kind, text)
     replacement = None if rule.replacement is None else rule.replacement.replace("\\", "\\\\")
     return Rule(kind=RuleKind.REGEX, pattern=pattern, replacement=replacement)
-
-
-def _quote(text: str | None) -> str:
-    """A literal of Python, raw where that is the same text."""
-    if text is None:
-        return "None"
-    return f'r"{text}"' if '"' not in text and not text.endswith("\\") and text.isprintable() else repr(text)
 
 
 def _explain(place: Place, reason: str) -> str:

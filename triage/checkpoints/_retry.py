@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from triage.checkpoints._compare import KeyDiff, Mismatch
+from triage.checkpoints._model import ModelDiff, judge_ends
 from triage.checkpoints._rules import apply_rules
-from triage.engine.weights import Rule
+from triage.engine.weights import Rule, map_many_weights
+from triage.errors import EngineError
 
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TriedRule:
-    """A rule, the keys that it brings to a free name of their shape, and those that it takes from theirs."""
+    """A rule, the keys that it brings to a free name of their shape, and those that it takes from theirs.
+
+    ``fixes`` leads from keys to names; ``breaks`` also names keys that were left out on purpose and are refused now.
+    """
 
     rule: Rule
     fixes: Mapping[str, str]
@@ -70,3 +75,33 @@ def _apply(diff: KeyDiff, rule: Rule, *, shapes: Mapping[str, Shape], expected: 
         mismatched=tuple(mismatched),
         ignored=ignored,
     )
+
+
+def try_on_model(compared: ModelDiff, rules: Sequence[Rule]) -> tuple[ModelDiff, tuple[TriedRule, ...]]:
+    """The checkpoint with rules behind the renames of vLLM's mapper, and what each did, one after the other.
+
+    vLLM's own loader is asked again, once for each rule, so that names are fused, tied or left out as in a load.
+
+    Raises `InputError` for a rule that does not compile or explodes, and `EngineError` where the pair cannot say.
+    """
+    stems = compared.weights.stems
+    requests = []
+    for count in range(1, len(rules) + 1):
+        names = apply_rules(stems.values(), rules[:count])
+        renames = {key: names[stem] for key, stem in stems.items() if names[stem] != stem}
+        requests.append(replace(compared.request, renames={**compared.request.renames, **renames}, trace=()))
+    tried = []
+    answers = map_many_weights(requests, versions=compared.weights.versions) if requests else []
+    for rule, request, answer in zip(rules, requests, answers, strict=True):
+        if isinstance(answer, EngineError):
+            raise answer
+        before, compared = compared.diff, judge_ends(request, answer)
+        tried.append(_compare_ends(rule, before, compared.diff))
+    return compared, tuple(tried)
+
+
+def _compare_ends(rule: Rule, before: KeyDiff, after: KeyDiff) -> TriedRule:
+    fixes = {key: name for key, name in after.matched.items() if key not in before.matched}
+    refused = after.unexpected.keys() | {entry.key for entry in after.mismatched}
+    broken = [key for key in before.matched if key not in after.matched]
+    return TriedRule(rule=rule, fixes=fixes, breaks=(*broken, *(key for key in before.ignored if key in refused)))

@@ -15,6 +15,8 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import regex
+
 from triage.engine.weights import Rule, RuleKind
 from triage.errors import InputError
 from triage.processes import start_guarded
@@ -25,25 +27,79 @@ _CPU_S = 10  # for a handful of rules; 200,000 keys take 0.4 s for each
 _CPU_S_PER_MB = 5  # of keys times rules
 _MEMORY_BYTES = 2**30
 _MEMORY_PER_BYTE = 40  # of keys
-_HINT = "Write it as PATTERN=REPLACEMENT, like '^vision_model\\.=vision_tower.'."
+_HINT = (
+    "Write it as PATTERN=REPLACEMENT, like '^vision_model\\.=vision_tower.' or 'prefix:vision_model.=vision_tower.'."
+)
+_KINDS = (RuleKind.REGEX, RuleKind.PREFIX, RuleKind.SUFFIX, RuleKind.SUBSTR)
 _SIMPLER = "Anchor it with ^, and repeat nothing that is repeated already."
 
 
-def parse_rule(text: str, *, kind: RuleKind = RuleKind.REGEX) -> Rule:
-    r"""The rule that ``PATTERN=REPLACEMENT`` stands for, split at the last ``=``.
+def parse_rule(text: str) -> Rule:
+    r"""The rule that ``[KIND:]PATTERN=REPLACEMENT`` stands for, split at the last ``=``.
 
-    Raises `InputError` for a text without ``=`` or without a pattern. Whether the pattern compiles is said by
-    `check_rules` and `apply_rules`, which ask a child process.
+    KIND is ``regex`` (where it is left out), ``prefix``, ``suffix`` or ``substr``, as in the fields of vLLM's
+    ``WeightsMapper``. Raises `InputError` for a text without ``=`` or without a pattern. Whether the pattern compiles
+    is said by `check_rules` and `apply_rules`, which ask a child process.
 
-    >>> print(parse_rule(r"^(?=a)old\.=new."))
-    regex ^(?=a)old\. -> new.
+    >>> print(parse_rule(r"^(?=a)old\.=new."), parse_rule("prefix:old.=new."), sep=", ")
+    regex ^(?=a)old\. -> new., prefix old. -> new.
     """
     pattern, equals, replacement = text.rpartition("=")
     if not equals:
         raise InputError(f"The rule {text!r} has no '='.", hint=_HINT)
+    kind = RuleKind.REGEX
+    for named in _KINDS:
+        if pattern.startswith(f"{named}:"):
+            kind, pattern = named, pattern.removeprefix(f"{named}:")
+            break
     if not pattern:
         raise InputError(f"The rule {text!r} has no pattern before its last '='.", hint=_HINT)
     return Rule(kind=kind, pattern=pattern, replacement=replacement)
+
+
+def write_rule(rule: Rule) -> str:
+    """The text that `parse_rule` reads as this rule.
+
+    >>> write_rule(parse_rule("prefix:old.=new."))
+    'prefix:old.=new.'
+    """
+    kind = "" if rule.kind is RuleKind.REGEX else f"{rule.kind}:"
+    return f"{kind}{rule.pattern}={rule.replacement}"
+
+
+def simplify_rule(rule: Rule) -> Rule:
+    r"""The rule as a prefix or a suffix where a regular expression says no more than that.
+
+    >>> print(simplify_rule(parse_rule(r"^tower\.model\.=tower.")))
+    prefix tower.model. -> tower.
+    """
+    body = rule.pattern.removeprefix("^").removesuffix("$")
+    literal = regex.fullmatch(r"(?:[\w \-/]|\\[^\w])+", body)
+    ends = rule.pattern.startswith("^"), rule.pattern.endswith("$")
+    if rule.kind is not RuleKind.REGEX or not literal or all(ends) or not any(ends) or "\\" in (rule.replacement or ""):
+        return rule
+    text = regex.sub(r"\\([^\w])", r"\1", body)
+    return Rule(kind=RuleKind.PREFIX if ends[0] else RuleKind.SUFFIX, pattern=text, replacement=rule.replacement)
+
+
+def write_mapper(rule: Rule) -> str:
+    r"""The rule as an argument of vLLM's ``WeightsMapper``, in its plainest form.
+
+    >>> write_mapper(parse_rule(r"^tower\.model\.=tower."))
+    'orig_to_new_prefix={"tower.model.": "tower."}'
+    """
+    plain = simplify_rule(rule)
+    pattern = f"re.compile({quote_literal(plain.pattern)})" if plain.kind is RuleKind.REGEX else None
+    return f"orig_to_new_{plain.kind}={{{pattern or quote_literal(plain.pattern)}: {quote_literal(plain.replacement)}}}"
+
+
+def quote_literal(text: str | None) -> str:
+    """A literal of Python for this text, raw where it holds a backslash and can be."""
+    if text is None:
+        return "None"
+    if '"' in text or text.endswith("\\") or not text.isprintable():
+        return repr(text)
+    return f'r"{text}"' if "\\" in text else f'"{text}"'
 
 
 def check_rules(rules: Sequence[Rule]) -> None:

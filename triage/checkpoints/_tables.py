@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from triage.checkpoints._compare import KeyDiff, KeyStatus, ModelDiff
+from triage.checkpoints._compare import KeyDiff, KeyStatus
 from triage.checkpoints._confirm import EngineStart
+from triage.checkpoints._model import ModelDiff
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,31 +64,16 @@ def tabulate_pairs(compared: Mapping[str, ModelDiff]) -> pd.DataFrame:
 
 
 def tabulate_misfits(diff: KeyDiff) -> pd.DataFrame:
-    """What does not fit, by module: ``status``, ``module``, ``keys`` (how many), ``first`` (one of them).
+    """What does not fit, folded: ``status``, ``keys`` (how many), ``names`` (layers as ranges, siblings in braces).
 
     >>> from triage.checkpoints import compare_keys
     >>> tabulate_misfits(compare_keys({"a.b.c.0.x": (), "a.b.c.1.x": ()}, {})).values.tolist()
-    [['unexpected', 'a.b.c.*', 2, 'a.b.c.0.x']]
+    [['unexpected', 2, 'a.b.c.{0..1}.x']]
     """
     import pandas as pd
 
-    groups: dict[tuple[str, str], list[str]] = {}
-    for status, keys in (
-        (KeyStatus.UNEXPECTED, list(diff.unexpected)),
-        (KeyStatus.MISMATCHED, [entry.key for entry in diff.mismatched]),
-        (KeyStatus.MISSING, list(diff.missing)),
-    ):
-        for key in keys:
-            groups.setdefault((status.value, _find_module(key)), []).append(key)
-    rows = [(status, module, len(keys), keys[0]) for (status, module), keys in groups.items()]
-    return pd.DataFrame(rows, columns=["status", "module", "keys", "first"])
-
-
-def _find_module(key: str) -> str:
-    """The key's first parts, without the tensor's own name, and down to a list of layers at most."""
-    parts = key.split(".")[:-1]
-    layers = next((index for index, part in enumerate(parts) if part.isdigit()), None)
-    return ".".join([*parts[:layers], "*"] if layers is not None else parts[: _MODULE_PARTS + 1])
+    rows = [(status.value, line.count, line.text) for status, line in diff.fold()]
+    return pd.DataFrame(rows, columns=["status", "keys", "names"])
 
 
 def tabulate_trace(compared: ModelDiff, key: str) -> pd.DataFrame:

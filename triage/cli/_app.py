@@ -11,7 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from triage.cli._cases import cases
+from triage.cli._counts import counts
 from triage.cli._doctor import doctor
+from triage.cli._env import env
 from triage.cli._index import index
 from triage.cli._keys import keys
 from triage.cli._lab import lab
@@ -20,6 +22,7 @@ from triage.cli._matrix import matrix
 from triage.cli._new import new
 from triage.cli._plan import plan
 from triage.cli._run import run
+from triage.cli._snapshots import snapshots
 from triage.cli._tokens import tokens
 from triage.cli._verify import verify
 from triage.cli._watch import watch
@@ -48,8 +51,9 @@ def triage(
         raise typer.Exit
 
 
-for command in (log, cases, run, index, tokens, keys, matrix, plan, watch, verify, lab, new, doctor):
+for command in (log, cases, run, index, tokens, counts, snapshots, keys, matrix, plan, watch, verify, lab, new, doctor):
     app.command()(command)
+app.add_typer(env)
 
 
 def run_main(arguments: Sequence[str] | None = None) -> None:

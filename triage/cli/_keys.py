@@ -27,10 +27,22 @@ def keys(
     ] = "auto",
     rule: Annotated[
         list[str] | None,
-        typer.Option("--rule", metavar="PATTERN=REPLACEMENT", help="A rename rule to try, behind vLLM's own; repeat."),
+        typer.Option(
+            "--rule",
+            metavar="[KIND:]PATTERN=REPLACEMENT",
+            help="A rename rule to try, behind vLLM's own; KIND is regex, prefix, suffix or substr; repeat.",
+        ),
     ] = None,
     trace: Annotated[
         list[str] | None, typer.Option("--trace", metavar="KEY", help="A key to follow rule by rule; repeat.")
+    ] = None,
+    impact: Annotated[
+        str | None,
+        typer.Option(
+            "--impact",
+            metavar="all|TYPE,...",
+            help="Try the rules, else the suggested ones, on other vision-language architectures as well.",
+        ),
     ] = None,
     confirm: Annotated[bool, typer.Option("--confirm", help="Start a real engine on the checkpoint as well.")] = False,
     as_json: AsJson = False,
@@ -49,6 +61,7 @@ def keys(
         model_impl=read_model_impl(model_impl),
         rules=rule or [],
         trace=trace or [],
+        impact=impact,
         confirm=confirm,
     )
     if as_json:
@@ -56,10 +69,10 @@ def keys(
         return 0 if answer.conclusive else 3
     console = open_console(stderr=False)
     headers = answer.headers
-    console.print(f"{len(headers.tensors):,} tensors, {headers.bytes:,} bytes, {len(headers.shards):,} files")
+    counted = {"tensor": len(headers.tensors), "byte": headers.bytes, "file": len(headers.shards)}
+    console.print(", ".join(f"{count:,} {word}{'s' * (count != 1)}" for word, count in counted.items()))
     if answer.diff is not None:
-        counts = ", ".join(f"{count:,} {status}" for status, count in answer.diff.counts.items())
-        console.print(f"{counts}; against {_show(answer.against or '')}")
+        console.print(f"{answer.diff.describe()}; against {_show(answer.against or '')}")
     for status, line in answer.fold():
         console.print(f"{status:<12}{line.count:>8,}  {_show(line.text)}")
     for sentence in list_sentences(answer):

@@ -56,7 +56,7 @@ def run(
     is conclusive (or the expected one), 1 if --expect is not met, 2 for bad input, 3 for INFRA or INCONCLUSIVE, and
     4 if a notebook did not finish.
     """
-    from triage.cli._progress import show_progress
+    from triage.cli._live import show_run
     from triage.report import list_gpus, plan_cases, plan_jobs, reproduce_cases, reproduce_on_slurm
 
     plans = plan_cases(read_catalogue(catalogue), ids=ids or (), texts=parameters or (), folder=catalogue)
@@ -67,7 +67,7 @@ def run(
     results: Sequence[Result]
     if slurm is not None:
         console.print(f"[dim]on Slurm[/] {', '.join(plan.case.id for plan in plans)}")
-        with show_progress(console, plans) as observer:
+        with show_run(console, plans) as observer:
             results = reproduce_on_slurm(
                 plans, out, options=slurm, timeout_s=timeout_s, resume=resume, expect=expect, observer=observer
             )
@@ -76,7 +76,7 @@ def run(
         possible = plan_jobs(min(jobs, len(plans)), gpus=len(devices))
         if possible.limit:
             console.print(f"[dim]{possible.count} at a time: {possible.limit}[/]")
-        with _stop_on_signals() as stop, show_progress(console, plans) as observer:
+        with _stop_on_signals() as stop, show_run(console, plans) as observer:
             results = reproduce_cases(
                 plans,
                 out,
@@ -118,7 +118,7 @@ def _print_table(console: Console, results: Sequence[Result], out: Path) -> None
     from rich import box
     from rich.table import Table
 
-    from triage.cli._progress import COLOURS
+    from triage.cli._live import COLOURS
 
     table = Table("case", "verdict", "cause", box=box.SIMPLE_HEAD, header_style="bold")
     table.add_column("report", overflow="fold")  # a path that is cut short opens nothing

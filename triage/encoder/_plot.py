@@ -35,7 +35,7 @@ def plot_plans(plans: Mapping[str, EncoderPlan]) -> Figure:
         colour = _CHOSEN if candidate.modality == plan.modality else _OTHER
         axes.plot([plan.encoder_budget] * 2, [y - 0.45, y + 0.45], color=_BUDGET, linewidth=2)
         text = f"{candidate.tokens_per_item} tokens" if candidate.limit else "limit 0: removed"
-        _draw_bar(axes, y, candidate.tokens_per_item, colour, text)
+        _draw_bar(axes, y, candidate.tokens_per_item, colour, text, behind=plan.encoder_budget)
         if estimated:
             size_bytes = candidate.activation_bytes
             text = f"{candidate.items_per_batch} item(s): {show_bytes(size_bytes)}" if size_bytes else "removed"
@@ -45,8 +45,8 @@ def plot_plans(plans: Mapping[str, EncoderPlan]) -> Figure:
     axes.set_xlabel("encoder tokens per item")
     if estimated:
         panels[1].set_xlabel("activations of a batch, estimated (MiB)")
-    for panel in panels:
-        panel.margins(x=0.6 if estimated else 0.28)  # room for the words behind the bars
+    for panel, room in zip(panels, (0.5, 0.9) if estimated else (0.28,), strict=True):
+        panel.margins(x=room)  # for the words behind the bars
     figure.suptitle("What start-up profiling takes")
     handles = [
         Patch(color=_CHOSEN, label="profiled"),
@@ -57,10 +57,10 @@ def plot_plans(plans: Mapping[str, EncoderPlan]) -> Figure:
     return figure
 
 
-def _draw_bar(axes: Axes, y: int, width: float, colour: str, text: str) -> None:
+def _draw_bar(axes: Axes, y: int, width: float, colour: str, text: str, *, behind: float = 0.0) -> None:
+    """A bar with words behind it, and behind the mark at ``behind``."""
     axes.barh(y, width, color=colour)
-    box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}  # else the budget's mark runs through the text
-    axes.annotate(text, (width, y), xytext=(8, 0), textcoords="offset points", va="center", bbox=box)
+    axes.annotate(text, (max(width, behind), y), xytext=(8, 0), textcoords="offset points", va="center")
 
 
 def plot_phases(startups: Sequence[Startup]) -> Figure:

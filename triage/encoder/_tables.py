@@ -10,7 +10,7 @@ import pandas as pd
 from triage.encoder._activation import ASSUMPTIONS
 from triage.encoder._plan import EncoderPlan
 
-_CANDIDATE_COLUMNS = ("modality", "limit", "tokens_per_item", "items_per_prompt", "items_per_batch")
+_CANDIDATE_COLUMNS = ("limit", "tokens_per_item", "items_per_prompt", "items_per_batch")
 
 
 def compare_plans(plans: Mapping[str, EncoderPlan]) -> pd.DataFrame:
@@ -22,15 +22,16 @@ def compare_plans(plans: Mapping[str, EncoderPlan]) -> pd.DataFrame:
         [
             {
                 "setting": name,
-                **{column: getattr(candidate, column) for column in _CANDIDATE_COLUMNS},
-                "activation_bytes": candidate.activation_bytes,
+                "modality": candidate.modality,
                 "profiled": candidate.modality == plan.modality,
+                **{column: getattr(candidate, column) for column in _CANDIDATE_COLUMNS},
                 "encoder_budget": plan.encoder_budget,
+                "activation_bytes": candidate.activation_bytes,
             }
             for name, plan in plans.items()
             for candidate in plan.candidates
         ],
-        columns=["setting", *_CANDIDATE_COLUMNS, "activation_bytes", "profiled", "encoder_budget"],
+        columns=["setting", "modality", "profiled", *_CANDIDATE_COLUMNS, "encoder_budget", "activation_bytes"],
     )
 
 

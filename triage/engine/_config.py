@@ -16,13 +16,22 @@ from triage.errors import InputError, TriageError, UnsupportedVersionError
 def make_vllm_config(model: str, args: Sequence[str]) -> Any:
     """The ``VllmConfig`` that ``vllm.entrypoints.openai.api_server --model MODEL ARGS…`` would run with.
 
+    Raises as `resolve_arguments`.
+    """
+    return resolve_arguments(model, args)[1]
+
+
+def resolve_arguments(model: str, args: Sequence[str]) -> tuple[Any, Any]:
+    """The ``AsyncEngineArgs`` of a command line, with what vLLM fills into them, and the ``VllmConfig`` of it.
+
     Raises `InputError` with vLLM's own words where it refuses the arguments or the model, and
     `UnsupportedVersionError` where this vLLM cannot be asked in this way.
     """
     parsed = _parse(["--model", model, *args])
     context = load_name("UsageContext").OPENAI_API_SERVER  # some defaults depend on who asks
     try:
-        return load_name("AsyncEngineArgs").from_cli_args(parsed).create_engine_config(usage_context=context)
+        arguments = load_name("AsyncEngineArgs").from_cli_args(parsed)
+        return arguments, arguments.create_engine_config(usage_context=context)
     except TriageError:
         raise
     except (ValueError, OSError, NotImplementedError, TypeError) as error:
@@ -49,6 +58,16 @@ def list_given_arguments(args: Sequence[str]) -> list[str]:
     # vLLM takes underscores for dashes, and `--a.b` for a key of a JSON value
     names = (word.partition("=")[0].partition(".")[0].replace("_", "-") for word in args if word.startswith("-"))
     return sorted({known[name] for name in names if name in known})
+
+
+def list_options() -> dict[str, str]:
+    """The option of every engine argument: the longest of its spellings without ``--no-``."""
+    parser = _make_parser()
+    options = {
+        action.dest: [word for word in action.option_strings if word.startswith("--") and not word.startswith("--no-")]
+        for action in parser._actions
+    }
+    return {dest: max(words, key=len) for dest, words in options.items() if words}
 
 
 def _make_parser() -> Any:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from triage.engine.versions import read_versions
@@ -48,3 +51,32 @@ def load_name(name: str, *, homes: Mapping[str, tuple[str, ...]] = _HOMES) -> An
         f"vLLM {read_versions()['vllm']} keeps {name} in none of {', '.join(homes[name])}.",
         hint="Use a vLLM between 0.18 and 0.33, or add its new home to triage/engine/_names.py.",
     )
+
+
+def find_missing_names(*, homes: Mapping[str, tuple[str, ...]] = _HOMES) -> list[str]:
+    """The names that none of their homes defines or imports, by the text of the installed vLLM's files.
+
+    >>> find_missing_names(homes={"no_such_name": ("vllm.envs",)})
+    ['no_such_name']
+    """
+    spec = find_spec("vllm")
+    if spec is None or spec.origin is None:
+        return sorted(homes)
+    root = Path(spec.origin).parents[1]
+    return sorted(
+        name for name, modules in homes.items() if not any(_defines(root, module, name) for module in modules)
+    )
+
+
+def _defines(root: Path, module: str, name: str) -> bool:
+    place = root.joinpath(*module.split("."))
+    for path in (place.with_suffix(".py"), place / "__init__.py"):
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        if re.search(
+            rf"^(?:class|def) {name}\b|^{name}\b\s*[:=]|^\s+\"?{name}\b|^from .* import .*\b{name}\b", text, re.M
+        ):
+            return True
+    return False

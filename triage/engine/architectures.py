@@ -15,14 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from triage.engine._probe import ask_process
-from triage.engine.cache import find_cache
 from triage.engine.history import VersionPair
 from triage.engine.weights import Rule
 from triage.errors import EngineError, InputError
-from triage.files import make_folder, write_atomic
+from triage.files import find_cache, make_folder, write_atomic
 
 _PROBES = Path(__file__).with_name("probes")
 _PROBE = _PROBES / "try_rules.py"
+_SOURCES = {
+    "vllm": ("model_executor/models/utils.py", "model_executor/models/transformers/base.py"),
+    "transformers": ("conversion_mapping.py", "core_model_loading.py"),
+}
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
 
 
@@ -148,9 +151,19 @@ def _find_cached(versions: VersionPair, asked: Any, architectures: Sequence[str]
     names = None if architectures is None else sorted(architectures)
     question = json.dumps([versions.vllm, versions.transformers, sys.version, asked, names])
     digest = hashlib.sha256(question.encode())
-    for source in (_PROBE, _PROBES / "vision_models.py"):
+    for source in (_PROBE, _PROBES / "vision_models.py", *_list_sources()):
         digest.update(source.read_bytes())
     return cache / "impact" / f"{digest.hexdigest()[:24]}.json"
+
+
+def _list_sources() -> list[Path]:
+    """What an answer of the installed pair rests on most; an editable install changes under one version."""
+    found = []
+    for package, names in _SOURCES.items():
+        spec = find_spec(package)
+        for home in spec.submodule_search_locations or () if spec else ():
+            found += [path for name in names if (path := Path(home, name)).is_file()]
+    return found
 
 
 def _ask(asked: Any, versions: VersionPair, wanted: Sequence[str] | None, timeout_s: float) -> list[dict[str, Any]]:
@@ -243,15 +256,17 @@ def find_native_file(model_class: str, versions: VersionPair) -> str | None:
     The registry is read as text: importing it takes seconds and settles settings. Upstream:
     ``vllm/model_executor/models/registry.py``.
     """
-    folder = next((folder / "vllm" for folder in versions.folders if (folder / "vllm").is_dir()), None)
-    if folder is None:
-        spec = find_spec("vllm")
-        if spec is None or not spec.submodule_search_locations:
-            return None
-        folder = Path(spec.submodule_search_locations[0])
-    try:
-        registry = (folder / "model_executor" / "models" / "registry.py").read_text(encoding="utf-8")
-    except OSError:
-        return None
+    registry = read_source("vllm/model_executor/models/registry.py", versions) or ""
     found = re.search(rf'"{re.escape(model_class)}":\s*\(\s*"(\w+)"', registry)
     return f"vllm/model_executor/models/{found[1]}.py" if found else None
+
+
+def read_source(file: str, versions: VersionPair) -> str | None:
+    """The text of a file of vLLM's (``vllm/…``) under a pair of versions; None where it has none of that name."""
+    roots = [folder for folder in versions.folders if (folder / "vllm").is_dir()]
+    spec = find_spec("vllm") if not roots else None
+    roots += [Path(home).parent for home in spec.submodule_search_locations or ()] if spec else []
+    try:
+        return (roots[0] / file).read_text(encoding="utf-8") if roots else None
+    except OSError:
+        return None

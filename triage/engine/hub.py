@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from triage.engine.conversion import find_slow_files
 from triage.errors import SnapshotError
 
 # All that any tokenizer needs; no weights.
@@ -24,6 +26,23 @@ class CachedSnapshot:
     revision: str
     refs: tuple[str, ...]
     folder: Path
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether it holds a ``tokenizer.json``, or files that Transformers makes one of."""
+        return (self.folder / "tokenizer.json").is_file() or bool(find_slow_files(self.folder))
+
+
+def find_hub_cache(environ: Mapping[str, str] = os.environ) -> Path:
+    """The folder of the Hub cache, from the variables that huggingface_hub reads; it need not exist.
+
+    >>> find_hub_cache({}).name
+    'hub'
+    """
+    home = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "huggingface")
+    home = Path(environ.get("HF_HOME") or home)
+    named = environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE")
+    return Path(named or home / "hub").expanduser()
 
 
 def list_cached(cache: Path | None = None) -> tuple[CachedSnapshot, ...]:

@@ -108,6 +108,8 @@ class WeightMap:
 
     ``implementation`` is whose code was asked, and ``reason`` why. ``stand_in`` says that the Transformers backend was
     asked with Transformers' own layers, before vLLM fuses some: the keys are the same, the parameters are finer.
+    ``stems`` is what the mapper's renames make of each key, before anything is fused: the name that an unexpected key
+    has in ``ends``, and what a rule behind those renames would look at. A key that the mapper drops has none.
     """
 
     versions: VersionPair
@@ -126,6 +128,7 @@ class WeightMap:
     implementation: ModelImpl = ModelImpl.TRANSFORMERS
     reason: str = "as asked for"
     stand_in: bool = False
+    stems: Mapping[str, str] = field(default_factory=dict)
 
     def trace(self, key: str) -> tuple[Step, ...]:
         """Every rule that looked at the key, in order. Raises `EngineError` where the trace is not to be trusted."""
@@ -144,13 +147,15 @@ class WeightRequest:
     """One checkpoint to be mapped: the folder with the ``config.json``, the tensors by key as (dtype, shape).
 
     The keys are mapped in the order given, as some renamings of Transformers remember what they have seen. ``trace``
-    names the keys to follow rule by rule.
+    names the keys to follow rule by rule. ``renames`` gives keys another stem (None drops the key): the name behind the
+    mapper's own renames, where a rule that is added to them takes effect.
     """
 
     model: Path
     tensors: Mapping[str, tuple[str, tuple[int, ...]]]
     model_impl: ModelImpl = ModelImpl.TRANSFORMERS
     trace: Sequence[str] = ()
+    renames: Mapping[str, str | None] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """What the probe reads."""
@@ -159,6 +164,7 @@ class WeightRequest:
             "model_impl": self.model_impl.value,
             "tensors": [[key, dtype, list(shape)] for key, (dtype, shape) in self.tensors.items()],
             "trace": list(self.trace),
+            "renames": dict(self.renames),
         }
 
 
@@ -247,6 +253,7 @@ def _read_answer(answer: Mapping[str, Any], versions: VersionPair) -> WeightMap:
         implementation=ModelImpl(answer["implementation"]),
         reason=answer["reason"],
         stand_in=answer["stand_in"],
+        stems=answer["stems"],
     )
 
 

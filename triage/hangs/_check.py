@@ -12,10 +12,13 @@ from triage.errors import InputError
 from triage.files import make_folder
 from triage.hangs._state import RECORD_NAME
 
+_SCRIPT_BYTES = 256  # of a first line the kernel reads no more (BINPRM_BUF_SIZE)
+_ELF = b"\x7fELF"
+
 
 def check_limit(name: str, seconds: float) -> None:
-    """Raises `InputError` for a limit that is not a number of seconds above zero."""
-    if math.isnan(seconds) or seconds <= 0:
+    """Raises `InputError` for a limit that is not a finite number of seconds above zero."""
+    if not math.isfinite(seconds) or seconds <= 0:
         raise InputError(f"{name} is {seconds:g}.", hint="Give a number of seconds above zero.")
 
 
@@ -35,11 +38,9 @@ def check_command(command: Sequence[str], *, env: Mapping[str, str] | None, cwd:
         return
     # A relative entry of PATH is meant from where the command runs.
     found = [file for place in path.split(os.pathsep) if (file := folder / place / name).is_file()]
-    if any(os.access(file, os.X_OK) for file in found):
-        return
-    for file in found:
-        _check_file(name, file)
-    raise InputError(f"There is no command {name!r} in PATH.", hint="Check its name, or give its path.")
+    if not found:
+        raise InputError(f"There is no command {name!r} in PATH.", hint="Check its name, or give its path.")
+    _check_file(name, next((file for file in found if os.access(file, os.X_OK)), found[0]))
 
 
 def _check_file(name: str, path: Path) -> None:
@@ -53,6 +54,29 @@ def _check_file(name: str, path: Path) -> None:
         raise InputError(f"{name} is a folder, not a command.", hint="Give a program after the two dashes.")
     if not os.access(path, os.X_OK):
         raise InputError(f"{name} may not be run.", hint=f"Give it the permission: chmod +x {name}")
+    _check_first_line(name, path)
+
+
+def _check_first_line(name: str, path: Path) -> None:
+    """A script names the program that runs it; a shell would try itself on one that does not, the kernel refuses."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(_SCRIPT_BYTES)
+    except OSError:  # it may be run and not read
+        return
+    if start.startswith(b"#!"):
+        words = start[2:].split(b"\n", 1)[0].split()
+        interpreter = os.fsdecode(words[0]) if words else ""
+        if not interpreter or (interpreter.startswith("/") and not os.access(interpreter, os.X_OK)):
+            raise InputError(
+                f"{name} names {interpreter or 'nothing'} to run it, which is not there or may not be run.",
+                hint="Mend its first line, or name the program before it.",
+            )
+    elif b"\0" not in start and not start.startswith(_ELF):
+        raise InputError(
+            f"{name} is a text that does not name the program that runs it.",
+            hint=f"Begin it with #!/bin/sh, or name the program: triage watch -- sh {name}",
+        )
 
 
 def prepare_folder(folder: Path) -> Path:

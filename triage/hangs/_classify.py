@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from triage.hangs._deadlock import find_deadlock
-from triage.hangs._death import diagnose_exit, find_crashed_part
+from triage.hangs._death import diagnose_exit, list_lost_parts
 from triage.hangs._device import GpuLoad, find_device_wait, is_device_wait, judge_load, opens_gpu
 from triage.hangs._pairs import Pairs, ProcessPair, pair_samples
-from triage.hangs._record import Diagnosis, Ending, Evidence, HangClass
+from triage.hangs._record import Diagnosis, Ending, HangClass
+from triage.hangs._sample import Evidence
 from triage.hangs._shutdown import find_shutdown
 
 _NATIVE_SOURCE = "py-spy --native"
@@ -69,18 +70,16 @@ def _diagnose_stall(evidence: Evidence, seen_pids: frozenset[int]) -> Diagnosis:
 def _diagnose_host(evidence: Evidence, pairs: Pairs, seen_pids: frozenset[int]) -> Diagnosis:
     """No thread is in a wait for a GPU, and the whole tree is known."""
     deadlock, shutdown = find_deadlock(pairs), find_shutdown(pairs)
-    crashed = find_crashed_part(evidence, pairs, seen_pids)
+    lost = list_lost_parts(evidence, pairs, seen_pids)
     if shutdown.decided:
-        return _conclude(HangClass.SHUTDOWN_HANG, shutdown.because, crashed)
+        return Diagnosis(hang_class=HangClass.SHUTDOWN_HANG, because=(*shutdown.because, *lost))
     if shutdown.because:
-        return _unknown(*shutdown.because)
+        return _unknown(*shutdown.because, *lost)
     if deadlock.decided:
         if doubt := _find_gpu_doubt(evidence, pairs):
-            return _unknown(doubt, *deadlock.because)
-        return _conclude(HangClass.HOST_DEADLOCK, deadlock.because, crashed)
-    if crashed:
-        return Diagnosis(hang_class=HangClass.CRASHED, because=(*crashed, *deadlock.because))
-    return _unknown(*deadlock.because)
+            return _unknown(doubt, *deadlock.because, *lost)
+        return Diagnosis(hang_class=HangClass.HOST_DEADLOCK, because=(*deadlock.because, *lost))
+    return _unknown(*deadlock.because, *lost)
 
 
 def _diagnose_device(pairs: Pairs) -> Diagnosis:
@@ -166,10 +165,6 @@ def _tell_progress(evidence: Evidence) -> tuple[str, ...]:
     if pairs is not None:
         lines.append(f"The tree used {pairs.cpu_s:.2f} s of CPU time in the {pairs.interval_s:.1f} s between samples.")
     return tuple(lines)
-
-
-def _conclude(kind: HangClass, because: tuple[str, ...], more: tuple[str, ...]) -> Diagnosis:
-    return Diagnosis(hang_class=kind, because=(*because, *more))
 
 
 def _unknown(*because: str) -> Diagnosis:

@@ -13,11 +13,11 @@ from typing import Any
 from triage.hangs._gpu import ROOT, has_gpu, read_gpus
 from triage.hangs._kernel import copy_devcoredump, list_devcoredumps, read_kernel_log
 from triage.hangs._machine import Baseline, read_memory, read_shm
-from triage.hangs._probe import Asking, ask_all
-from triage.hangs._pyspy import NOT_PYTHON
-from triage.hangs._record import Evidence, GpuSample, NotCollected, Process, Sample, Thread
+from triage.hangs._names import NOT_PYTHON
+from triage.hangs._sample import Evidence, GpuSample, NotCollected, Process, Sample, Thread
 from triage.hangs._stacks import FEWER, NO_STACKS, read_stacks
 from triage.hangs._tree import read_tree
+from triage.machine.asking import Asking, ask_all
 
 _FIRST_SHARE = 0.45  # of the time, for the first of the two samples
 _RESERVE_S = 0.8  # what is late is killed, and that takes a moment

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from triage.hangs._closed import is_closed, list_other_ends
 from triage.hangs._device import opens_gpu
 from triage.hangs._names import SERVANTS
 from triage.hangs._pairs import Pairs, ProcessPair, ThreadPair
+from triage.hangs._sample import OpenFile
 from triage.hangs._waits import CLOSED, Kind, Wait, read_call, read_wait
 
+_STREAMS = {0: "input", 1: "output", 2: "error output"}
 _HELD_LINES = 12  # a tree of a hundred workers waits in a hundred like ways
 
 
@@ -32,7 +35,7 @@ def find_deadlock(pairs: Pairs) -> Finding:
     stuck = {process.pid: line for process in pairs.processes if (line := _find_own_reason(process, waits))}
     related = {pid for own in stuck for pid in (own, *pairs.list_ancestors(own), *pairs.list_descendants(own))}
     for process in pairs.processes:
-        open_waits = _list_open(process, waits[process.pid], pairs)
+        open_waits = list(_tell_open(process, waits[process.pid], pairs))
         if not process.threads and process.pid not in stuck:
             return Finding(decided=False, because=(f"Nothing is known of the threads of {process}.",))
         if process.pid in related and process.states_known:
@@ -40,7 +43,7 @@ def find_deadlock(pairs: Pairs) -> Finding:
         if doubt := _find_gpu_doubt(process):
             return Finding(decided=False, because=(doubt,))
         if open_waits:
-            return Finding(decided=False, because=(f"{process} may go on: {_say(*open_waits[0])}.",))
+            return Finding(decided=False, because=(f"{process} may go on: {open_waits[0]}.",))
     lines = [*stuck.values(), *_tell_waits(pairs, waits, skip=set(stuck))]
     if not stuck and not any(_is_reason(wait) for own in waits.values() for _, wait in own):
         return Finding(decided=False, because=("Nothing in the tree is seen to wait for another part of it.",))
@@ -65,7 +68,7 @@ def _find_own_reason(process: ProcessPair, waits: Mapping[int, list[tuple[Thread
     if (
         own
         and _find_gpu_doubt(process) is None
-        and all(wait.kind is Kind.LOCK and thread.still for thread, wait in own)
+        and all(wait.kind is Kind.LOCK and process.stands(thread) for thread, wait in own)
         and _threads_stay(process)
     ):
         told = "; ".join(f"thread {_name(thread)} in {_place(wait)}" for thread, wait in own)
@@ -106,27 +109,15 @@ def _holds_gil(thread: ThreadPair) -> bool:
     return thread.first.holds_gil is True and thread.second.holds_gil is True
 
 
-def _list_open(
-    process: ProcessPair, waits: list[tuple[ThreadPair, Wait]], pairs: Pairs
-) -> list[tuple[ProcessPair, ThreadPair | None, Wait]]:
-    """The waits of a process that may end without the rest of the tree."""
+def _tell_open(process: ProcessPair, waits: list[tuple[ThreadPair, Wait]], pairs: Pairs) -> Iterator[str]:
+    """The waits of a process that may end without the rest of the tree, in words."""
     if process.stopped or _is_servant(process):
-        return []
-    found: list[tuple[ProcessPair, ThreadPair | None, Wait]] = [
-        (process, thread, wait) for thread, wait in waits if not _is_closed(thread, wait, pairs)
-    ]
+        return
+    for thread, wait in waits:
+        if not is_closed(pairs, process, thread, wait):
+            yield f"its {_say(process, thread, wait, pairs)}"
     if not _threads_stay(process):
-        found.append((process, None, Wait(kind=Kind.UNKNOWN)))
-    return found
-
-
-def _is_closed(thread: ThreadPair, wait: Wait, pairs: Pairs) -> bool:
-    """Whether a wait ends only by an act of the tree itself."""
-    if wait.kind in {Kind.READ, Kind.WRITE}:
-        return bool(_list_other_ends(pairs, wait)) and (thread.still or not thread.has_python)
-    if wait.kind in {Kind.LOCK, Kind.SHARED_LOCK, Kind.FILE_LOCK, Kind.PEER, Kind.COLLECTIVE, Kind.LOOP}:
-        return thread.still
-    return wait.kind in CLOSED
+        yield "its threads are not the same in both samples"
 
 
 def _is_reason(wait: Wait) -> bool:
@@ -142,20 +133,10 @@ def _threads_stay(process: ProcessPair) -> bool:
     return {t.tid for t in process.first.threads} == {t.tid for t in process.second.threads}
 
 
-def _list_other_ends(pairs: Pairs, wait: Wait) -> list[ProcessPair]:
-    """The processes of the tree that hold the other end of a pipe."""
-    modes = {"w", "rw"} if wait.kind is Kind.READ else {"r", "rw"}
-    return [
-        process
-        for process in pairs.processes
-        if any(file.target == wait.target and file.mode in modes for file in process.second.files)
-    ]
-
-
 def _tell_waits(pairs: Pairs, waits: Mapping[int, list[tuple[ThreadPair, Wait]]], *, skip: set[int]) -> Iterator[str]:
     """Who waits for what, the most telling first."""
     told = [
-        (not _is_reason(wait), _say(process, thread, wait, pairs))
+        (not _is_reason(wait), f"{process}: {_say(process, thread, wait, pairs)}")
         for process in pairs.processes
         if process.pid not in skip and not _is_servant(process)
         for thread, wait in waits[process.pid]
@@ -164,15 +145,33 @@ def _tell_waits(pairs: Pairs, waits: Mapping[int, list[tuple[ThreadPair, Wait]]]
     return (f"{line}." for _, line in sorted(told, key=lambda pair: pair[0]))
 
 
-def _say(process: ProcessPair, thread: ThreadPair | None, wait: Wait, pairs: Pairs | None = None) -> str:
-    if thread is None:
-        return f"{process}: its threads are not the same in both samples"
+def _say(process: ProcessPair, thread: ThreadPair, wait: Wait, pairs: Pairs) -> str:
     where = thread.second.wchan or thread.second.syscall
     kernel = f"state {thread.second.state}{f', {where}' if where else ''}"
-    what = f"{wait.kind} {wait.target}" if wait.kind in {Kind.READ, Kind.WRITE} else str(wait.kind)
-    if pairs and wait.kind in {Kind.READ, Kind.WRITE} and (ends := _list_other_ends(pairs, wait)):
-        what += f", whose other end is held by {', '.join(map(str, ends))}"
-    return f"{process}: thread {_name(thread)}, in {_place(wait)}, {what} ({kernel})"
+    return f"thread {_name(thread)}, in {_place(wait)}, {_tell_object(process, wait, pairs)} ({kernel})"
+
+
+def _tell_object(process: ProcessPair, wait: Wait, pairs: Pairs) -> str:
+    """What is waited for, by its name where it has one."""
+    if wait.kind is Kind.FILE_LOCK and process.second.lock_holders:
+        return f"{wait.kind} that pid {', '.join(map(str, process.second.lock_holders))} holds"
+    file = process.find_file(wait.fd)
+    if file is None:
+        return str(wait.kind)
+    if wait.kind is Kind.LOOP:
+        watched = [_tell_file(found) for fd in file.watches if (found := process.find_file(fd))]
+        return f"{wait.kind}, of {', '.join(watched) or 'something that is not known'}"
+    if wait.kind is Kind.OUTSIDE:
+        return f"{wait.kind}: {wait.call} on {_tell_file(file)}"
+    if wait.kind in {Kind.READ, Kind.WRITE}:
+        ends = ", ".join(map(str, list_other_ends(pairs, wait))) or "nobody in the tree"
+        return f"{wait.kind} {_tell_file(file)}, whose other end is held by {ends}"
+    return str(wait.kind)
+
+
+def _tell_file(file: OpenFile) -> str:
+    stream = _STREAMS.get(file.fd)
+    return (f"its standard {stream}, " if stream else "") + file.target + (f" ({file.peer})" if file.peer else "")
 
 
 def _place(wait: Wait) -> str:
@@ -180,4 +179,6 @@ def _place(wait: Wait) -> str:
 
 
 def _name(thread: ThreadPair) -> str:
-    return thread.second.name or str(thread.second.tid)
+    """Threads of Python have names of their own, others most often that of their program."""
+    name = thread.second.name
+    return name if name and thread.has_python else f"{name} {thread.second.tid}".lstrip()

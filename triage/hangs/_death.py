@@ -6,7 +6,8 @@ import re
 import signal
 
 from triage.hangs._pairs import Pairs
-from triage.hangs._record import Diagnosis, Evidence, HangClass
+from triage.hangs._record import Diagnosis, HangClass
+from triage.hangs._sample import Evidence
 
 _CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSYS, signal.SIGTRAP}
 _SHELL_BASE = 128  # a shell gives death by signal N as 128+N
@@ -22,7 +23,10 @@ def diagnose_exit(evidence: Evidence, *, returncode: int | None, seen_pids: froz
         return Diagnosis(hang_class=HangClass.UNKNOWN, because=("The command ended, and nobody knows how.",))
     number = _read_signal(returncode)
     if number is None:
-        return Diagnosis(hang_class=HangClass.NONE, because=(f"The command ended with exit code {returncode}.",))
+        # What befell a part of it is told, and is no class of the command: its exit code is its own.
+        parts = (*_list_crash_lines(evidence, seen_pids), *_list_oom_words(evidence, seen_pids))
+        ended = f"The command ended with exit code {returncode}."
+        return Diagnosis(hang_class=HangClass.NONE, because=(ended, *(parts if returncode else ())))
     name = signal.Signals(number).name
     if number in _CRASHES:
         shown = f"The command died by {name}." if returncode < 0 else f"The command's exit code is that of {name}."
@@ -36,11 +40,14 @@ def diagnose_exit(evidence: Evidence, *, returncode: int | None, seen_pids: froz
     return Diagnosis(hang_class=HangClass.UNKNOWN, because=(f"{killed} The kernel does not say that memory was why.",))
 
 
-def find_crashed_part(evidence: Evidence, pairs: Pairs, seen_pids: frozenset[int]) -> tuple[str, ...]:
-    """The kernel's lines about a process of the tree that is no longer alive; empty where there are none."""
+def list_lost_parts(evidence: Evidence, pairs: Pairs, seen_pids: frozenset[int]) -> tuple[str, ...]:
+    """The kernel's words about processes of a tree that crashed or were killed for memory, while others live on.
+
+    They may well be why the others wait. They decide no class of their own: a part is not the command.
+    """
     alive = {process.pid for process in pairs.processes}
     known = seen_pids | {process.pid for sample in evidence.samples for process in sample.processes}
-    return tuple(_list_crash_lines(evidence, known - alive)) if known - alive else ()
+    return (*_list_crash_lines(evidence, known - alive), *_list_oom_words(evidence, known - alive))
 
 
 def _read_signal(returncode: int) -> int | None:
@@ -62,12 +69,12 @@ def _list_crash_lines(evidence: Evidence, pids: frozenset[int]) -> list[str]:
 
 
 def _list_oom_words(evidence: Evidence, pids: frozenset[int]) -> list[str]:
-    """The kernel's own words: its count of such kills, and its log."""
-    words = [
-        line
-        for line in evidence.kernel_log
-        if (found := _OOM_LINE.search(line)) and (not pids or int(found[1]) in pids)
-    ]
-    if kills := (evidence.memory or {}).get("oom_kills", 0):
+    """The kernel's own words: its log, and its count of such kills.
+
+    The count of the command's own cgroup is asked first: that of the machine holds the neighbours' too.
+    """
+    words = [line for line in evidence.kernel_log if (found := _OOM_LINE.search(line)) and int(found[1]) in pids]
+    memory = evidence.memory or {}
+    if kills := memory.get("oom_kills_in_cgroup", memory.get("oom_kills", 0)):
         words.append(f"The kernel killed {kills} process{'es' if kills > 1 else ''} for memory while it ran.")
     return words

@@ -14,7 +14,7 @@ from triage.hangs._names import (
     is_named,
     is_placed,
 )
-from triage.hangs._record import Frame, Process, Sample, Thread
+from triage.hangs._sample import Frame, Process, Sample, Thread
 
 BUSY_PERCENT = 90.0
 IDLE_PERCENT = 5.0

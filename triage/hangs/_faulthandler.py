@@ -16,16 +16,17 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from triage.hangs._names import NOT_PYTHON
 from triage.hangs._procfs import list_tasks, read_bytes, read_status, read_text
 from triage.hangs._ptrace import why_no_ptrace
-from triage.hangs._pyspy import NOT_PYTHON, Dump, PythonThread, find_pyspy
-from triage.hangs._record import Frame, Process
+from triage.hangs._pyspy import PYSPY_MISSING, Dump, PythonThread, find_pyspy
+from triage.hangs._sample import Frame, Process
 
 SIGNAL = signal.SIGRTMIN + 11  # nobody's: glibc takes the first two, and of the others no library is known to use it
 FOLDER_VARIABLE = "TRIAGE_STACKS_FOLDER"
 SIGNAL_VARIABLE = "TRIAGE_STACKS_SIGNAL"
 SHIM = Path(__file__).parent / "shim"
-_MEND = "run it with --cap-add=SYS_PTRACE"
+PTRACE_MEND = "run it with --cap-add=SYS_PTRACE"
 _HEAD = re.compile(r"(?:Current t|T)hread 0x([0-9a-f]+)(?: \[(.*)\])? \(most recent call first\):")
 _FRAME = re.compile(r'  File "(.*)", line (\d+|\?\?\?) in (.*)')
 _QUIET_S = 0.15  # a dump is written in one go: a file that does not grow for so long is whole
@@ -54,16 +55,16 @@ def dump_by_signal(processes: Iterable[Process], folder: Path | None, *, limit_s
 
     A process gets the signal only if it has a handler for it and a file in the folder: without one it would die.
     """
-    refused = why_no_ptrace() or "py-spy is not installed (pip install py-spy)"
+    refused = why_no_ptrace() or PYSPY_MISSING
     dumps: dict[int, Dump] = {}
     asked: dict[int, tuple[Process, Path, int]] = {}
     for process in processes:
         if not is_python(process):
             dumps[process.pid] = Dump(why=NOT_PYTHON)
         elif folder is None:
-            dumps[process.pid] = Dump(why=f"{refused}; {_MEND}")
+            dumps[process.pid] = Dump(why=f"{refused}; {PTRACE_MEND}")
         elif (why := _why_not_asked(process, folder)) is not None:
-            dumps[process.pid] = Dump(why=f"{refused}, and {why}; {_MEND}")
+            dumps[process.pid] = Dump(why=f"{refused}, and {why}; {PTRACE_MEND}")
         else:
             file = folder / str(process.pid)
             asked[process.pid] = (process, file, file.stat().st_size)
@@ -75,7 +76,7 @@ def dump_by_signal(processes: Iterable[Process], folder: Path | None, *, limit_s
             del asked[pid]
     for pid, text in _read_dumps({pid: (file, size) for pid, (_, file, size) in asked.items()}, limit_s).items():
         threads = join_threads(asked[pid][0], parse_traceback(text))
-        silent = f"{refused}, and it wrote no stacks within {limit_s:.1f} s of the signal; {_MEND}"
+        silent = f"{refused}, and it wrote no stacks within {limit_s:.1f} s of the signal; {PTRACE_MEND}"
         dumps[pid] = Dump(threads=threads, source="faulthandler") if threads else Dump(why=silent)
     return dumps
 

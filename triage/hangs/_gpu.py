@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from triage.hangs._probe import ask_all, run_tool
 from triage.hangs._procfs import list_fds, read_stat, read_text
-from triage.hangs._record import GpuHolder, GpuReading, GpuSample, NotCollected
+from triage.hangs._sample import GpuHolder, GpuReading, GpuSample, NotCollected
 from triage.hangs._smi import (
     parse_amd_metric,
     parse_amd_process,
@@ -19,9 +17,10 @@ from triage.hangs._smi import (
     parse_nvidia_gpus,
     parse_rocm,
 )
+from triage.machine.asking import ask_all, run_tool
+from triage.machine.smi import find_tools
 
 ROOT = Path("/")
-_ROCM_BIN = "/opt/rocm/bin"
 _DEVICES = ("/dev/kfd", "/dev/nvidia0")
 
 
@@ -60,13 +59,6 @@ _TOOLS: dict[str, tuple[_Question, ...]] = {
 def has_gpu(*, root: Path = ROOT) -> bool:
     """Whether a driver for computing is loaded here: cheap, and no tool is asked."""
     return any((root / device.lstrip("/")).exists() for device in _DEVICES) or bool(_list_cards(root))
-
-
-def find_tools() -> dict[str, str]:
-    """The SMI tools that are installed, by name, in the order in which they are asked."""
-    path = os.pathsep.join((os.environ.get("PATH", os.defpath), _ROCM_BIN))
-    found = {name: shutil.which(name, path=path) for name in _TOOLS}
-    return {name: os.path.abspath(program) for name, program in found.items() if program is not None}
 
 
 def _list_cards(root: Path) -> list[Path]:
@@ -118,7 +110,7 @@ def read_gpus(
     The tools are asked side by side: one that never returns keeps none of the others. ``only`` names the tools to
     ask. None where nobody could tell.
     """
-    tools = {name: program for name, program in find_tools().items() if only is None or name in only}
+    tools = {name: program for name, program in find_tools(_TOOLS).items() if only is None or name in only}
     answers = ask_all(
         {name: _make_asker(name, program, limit_s) for name, program in tools.items()}, limit_s=limit_s + 0.5
     )

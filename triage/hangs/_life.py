@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from triage.hangs._lines import Output
 from triage.hangs._progress import find_sign
-from triage.hangs._record import Sample, Tick
+from triage.hangs._record import Tick
+from triage.hangs._sample import Sample
 from triage.hangs._spin import GpuUse, SpinProbe, holds_gpu
 from triage.hangs._work import Look, WorkReader
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from triage.hangs._gpu import ROOT, has_gpu, read_gpus, read_sysfs
 from triage.hangs._kernel import list_devcoredumps, read_log_time
 from triage.hangs._procfs import read_text
-from triage.hangs._record import GpuSample
+from triage.hangs._sample import GpuSample
 
 SHM = Path("/dev/shm")
 _MEMINFO = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from triage.hangs._record import Frame
+from triage.hangs._sample import Frame
 
 # Waits for a GPU, by native name. CUDA Runtime and Driver API reference ("Device", "Stream", "Event", "Memory
 # Management"): all of these return only when the device got there.
@@ -67,13 +67,15 @@ COLLECTIVE_FILES = ("torch/distributed/distributed_c10d.py",)
 COLLECTIVE_PREFIXES = ("c10d::Work::wait", "gloo::")
 
 # A wait for another process of the same program, whatever the kernel calls it.
-# CPython: Lib/multiprocessing/connection.py (pipes, socket pairs and sentinels), Lib/subprocess.py.
+# CPython: Lib/multiprocessing/connection.py (pipes, socket pairs and sentinels), Lib/subprocess.py; pytest-xdist:
+# xdist/dsession.py, which asks its queue for news of the workers every two seconds.
 PEER_WAITS = frozenset(
     {
         ("_recv", "multiprocessing/connection.py"),
         ("_send", "multiprocessing/connection.py"),
         ("wait", "multiprocessing/connection.py"),
         ("_communicate", "subprocess.py"),
+        ("loop_once", "xdist/dsession.py"),
     }
 )
 
@@ -83,8 +85,15 @@ LOOPS = frozenset({("_run_once", "asyncio/base_events.py")})
 # Processes and threads that only serve others: they wait all their life.
 # CPython: Lib/multiprocessing/{resource_tracker,forkserver}.py.
 SERVANTS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
-# tqdm/_monitor.py; vllm/usage/usage_lib.py.
-SERVANT_THREADS = frozenset({("run", "tqdm/_monitor.py"), ("_report_continuous_usage", "vllm/usage/usage_lib.py")})
+# tqdm/_monitor.py; vllm/usage/usage_lib.py; pytest-rerunfailures, which listens for crashed workers of xdist.
+SERVANT_THREADS = frozenset(
+    {
+        ("run", "tqdm/_monitor.py"),
+        ("_report_continuous_usage", "vllm/usage/usage_lib.py"),
+        ("run_server", "pytest_rerunfailures.py"),
+        ("run_connection", "pytest_rerunfailures.py"),
+    }
+)
 # Threads of a library that move the data of others, by the name that it gives them: gloo (transport/tcp/loop.cc),
 # PyTorch (distributed/c10d/ProcessGroupGloo.cpp), ZeroMQ (src/thread.cpp).
 SERVANT_NAMES = ("gloo_tcp_loop", "pt_gloo_runloop", "ZMQbg/")
@@ -106,6 +115,7 @@ WCHAN_CALLS = {
     "do_sys_poll": "poll",
     "poll_schedule_timeout": "poll",
     "do_select": "select",
+    "wait_for_partner": "openat",
     "locks_lock_inode_wait": "flock",
     "flock_lock_inode_wait": "flock",
     "inet_csk_accept": "accept",
@@ -114,6 +124,9 @@ WCHAN_CALLS = {
     "unix_stream_read_generic": "recvfrom",
     "unix_stream_data_wait": "recvfrom",
 }
+
+# What stands for the stacks of a program that has none of Python.
+NOT_PYTHON = "no Python interpreter in it"
 
 GPU_FILES = ("/dev/kfd", "/dev/dri/render", "/dev/nvidia")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from triage.hangs._record import Evidence, Frame, Process, Sample, Thread
+from triage.hangs._names import NOT_PYTHON
+from triage.hangs._sample import Evidence, Frame, OpenFile, Process, Sample, Thread
 
 _GONE = frozenset("ZX")
 _KNOWN_STATES = frozenset("RSDTtI") | _GONE
@@ -79,6 +80,20 @@ class ProcessPair:
     def stopped(self) -> bool:
         """Whether it was stopped (SIGSTOP, a job control signal) both times."""
         return self.first.state == self.second.state == "T" and (self.main is None or self.main.in_states("T"))
+
+    @property
+    def native(self) -> bool:
+        """Whether it is known to run no Python."""
+        return self.first.stack_error == self.second.stack_error == NOT_PYTHON
+
+    def stands(self, thread: ThreadPair) -> bool:
+        """Whether a thread of it stands where it stood: by its stack, or without Python by its system call."""
+        call = thread.first.syscall
+        return thread.still or (self.native and call is not None and call == thread.second.syscall)
+
+    def find_file(self, fd: int | None) -> OpenFile | None:
+        """What a descriptor of it leads to, as it was seen last."""
+        return next((file for file in self.second.files if file.fd == fd), None)
 
     def __str__(self) -> str:
         """As the process is quoted."""

@@ -18,6 +18,7 @@ _WAITABLE = (
     "socket:",
     "anon_inode:[eventpoll]",
     "anon_inode:[eventfd]",
+    "anon_inode:[pidfd]",
     "/dev/kfd",
     "/dev/dri/",
     "/dev/nvidia",
@@ -122,13 +123,53 @@ def is_waitable(target: str) -> bool:
     return target.startswith(_WAITABLE + _SHARED)
 
 
-def read_mode(pid: int, fd: int) -> Literal["r", "w", "rw"] | None:
-    """How a descriptor was opened."""
+@dataclass(frozen=True, kw_only=True)
+class FdInfo:
+    """How a descriptor was opened, the descriptors that it watches (epoll), the process that it stands for (pidfd)."""
+
+    mode: Literal["r", "w", "rw"] | None = None
+    watches: tuple[int, ...] = ()
+    pid: int | None = None
+
+
+def read_fdinfo(pid: int, fd: int) -> FdInfo:
+    """What the kernel tells of one descriptor; fields that it does not tell are empty."""
+    mode: Literal["r", "w", "rw"] | None = None
+    watches, stands_for = [], None
     for line in (read_text(f"/proc/{pid}/fdinfo/{fd}") or "").splitlines():
-        if line.startswith("flags:"):
-            access = int(line.split()[1], 8) & os.O_ACCMODE
-            return "r" if access == os.O_RDONLY else "w" if access == os.O_WRONLY else "rw"
-    return None
+        key, _, value = line.partition(":")
+        words = value.split()
+        if key == "flags":
+            access = int(words[0], 8) & os.O_ACCMODE
+            mode = "r" if access == os.O_RDONLY else "w" if access == os.O_WRONLY else "rw"
+        elif key == "tfd":
+            watches.append(int(words[0]))
+        elif key == "Pid":
+            stands_for = int(words[0])
+    return FdInfo(mode=mode, watches=tuple(sorted(watches)), pid=stands_for)
+
+
+def read_lock_waits(text: str | None = None) -> dict[int, tuple[int, ...]]:
+    """Who waits for a file lock, and who holds it: {pid: holders}, from /proc/locks.
+
+    A holder that cannot be named (an open file description's lock, another pid namespace) is left out.
+
+    >>> held = "1: FLOCK  ADVISORY  WRITE 7 00:24:34 0 EOF"
+    >>> read_lock_waits(f"{held}\\n1: -> FLOCK  ADVISORY  WRITE 8 00:24:34 0 EOF")
+    {8: (7,)}
+    """
+    holders: dict[str, int] = {}
+    waits: dict[int, tuple[int, ...]] = {}
+    for line in ((read_text("/proc/locks") or "") if text is None else text).splitlines():
+        number, *fields = line.split()
+        waiting = fields[:1] == ["->"]
+        with contextlib.suppress(ValueError, IndexError):
+            pid = int(fields[4 if waiting else 3])
+            if not waiting:
+                holders[number] = pid
+            elif holders.get(number, 0) > 0:
+                waits[pid] = (*waits.get(pid, ()), holders[number])
+    return waits
 
 
 @cache

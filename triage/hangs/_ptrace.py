@@ -24,7 +24,7 @@ class _Span(ctypes.Structure):
 @cache
 def why_no_ptrace() -> str | None:
     """Why stacks cannot be read from outside; None where they can. Costs about 30 ms, once."""
-    from triage.hangs._probe import run_tool
+    from triage.machine.asking import run_tool
 
     answer = run_tool([sys.executable, "-I", "-S", __file__], limit_s=10.0)
     return answer.why if answer.text is None else answer.text.strip() or None

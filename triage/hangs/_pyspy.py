@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from triage.hangs._probe import Output, run_tool
+from triage.hangs._names import NOT_PYTHON
 from triage.hangs._procfs import list_tasks, read_stat, read_status
-from triage.hangs._record import Frame, Process
+from triage.hangs._sample import Frame, Process
+from triage.machine.asking import Output, run_tool
 
-NOT_PYTHON = "no Python interpreter in it"
+PYSPY_MISSING = "py-spy is not installed (pip install py-spy)"
 _STOPPED = {"T", "t"}
 _HELD_UP = _STOPPED | {"D"}  # py-spy would wait for such a thread to stop before it reads
 
@@ -58,7 +59,7 @@ def dump_python(process: Process, *, native: bool, limit_s: float) -> Dump:
     """
     program = find_pyspy()
     if program is None:
-        return Dump(why="py-spy is not installed: pip install py-spy")
+        return Dump(why=PYSPY_MISSING)
     standing = _why_standing(process)
     if standing and native:
         return Dump(why=standing)

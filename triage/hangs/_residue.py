@@ -10,10 +10,10 @@ from pathlib import Path
 
 from triage.hangs._gpu import ROOT, has_gpu, read_gpus, read_sysfs
 from triage.hangs._machine import Baseline, read_shm, sum_vram
-from triage.hangs._probe import ask_all
 from triage.hangs._procfs import list_fds, read_tcp
 from triage.hangs._record import Leftover, Residue
 from triage.hangs._tree import read_mapped_shm
+from triage.machine.asking import ask_all
 
 _SETTLE_S = 3.0  # a driver gives memory back a moment after the death of its holder
 _VRAM_BYTES = 64 << 20  # less is the driver's own coming and going

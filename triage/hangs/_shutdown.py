@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from triage.hangs._deadlock import Finding
 from triage.hangs._names import NATIVE_SHUTDOWN, SHUTDOWN, is_named, is_placed
 from triage.hangs._pairs import Pairs, ProcessPair, ThreadPair
-from triage.hangs._record import Frame, Thread
+from triage.hangs._sample import Frame, Thread
 
 _HELD_LINES = 8
 

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator
 from typing import Any
 
-from triage.hangs._record import GpuHolder, GpuReading
+from triage.hangs._sample import GpuHolder, GpuReading
+from triage.machine.smi import load_json
 
 _SCALES = {"B": 1, "KB": 1 << 10, "MB": 1 << 20, "MIB": 1 << 20, "GB": 1 << 30, "GIB": 1 << 30}  # AMD's MB are MiB
 _AMOUNT = re.compile(r"\s*(-?[\d.]+)\s*([A-Za-z%]*)\s*")
-
-
-def load_json(text: str) -> Any:
-    """The JSON in an output that may begin with warnings. Raises `ValueError` where there is none.
-
-    >>> load_json("WARNING: low-power state\\n{}")
-    {}
-    """
-    starts = [match.start() for match in re.finditer(r"^\s*[\[{]", text, re.MULTILINE)]
-    for start in starts:
-        try:
-            return json.JSONDecoder().raw_decode(text[start:].lstrip())[0]
-        except ValueError:
-            continue
-    raise ValueError("it printed no JSON")
 
 
 def read_amount(value: Any) -> float | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from glob import glob
 
 from triage.hangs._names import GPU_FILES
-from triage.hangs._record import Sample
+from triage.hangs._sample import Sample
 
 LOOKS_LEAST = 3  # one look alone would also meet a loop that has just come to its synchronize
 _WINDOW_SHARE = 0.35  # of stall_s, that the looks must span

@@ -8,11 +8,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from triage.hangs._faulthandler import dump_by_signal
-from triage.hangs._probe import ask_all
+from triage.hangs._faulthandler import PTRACE_MEND, dump_by_signal
+from triage.hangs._names import NOT_PYTHON
 from triage.hangs._ptrace import why_no_ptrace
-from triage.hangs._pyspy import NOT_PYTHON, Dump, dump_python, find_pyspy
-from triage.hangs._record import Process, Thread
+from triage.hangs._pyspy import PYSPY_MISSING, Dump, dump_python, find_pyspy
+from triage.hangs._sample import Process, Thread
+from triage.machine.asking import ask_all
 
 _AT_ONCE = 4
 _PLAIN_SHARE = 0.4  # of the time: stacks of Python alone are quick, and surer than those with native calls
@@ -31,8 +32,11 @@ def read_stacks(
     """
     deadline = time.monotonic() + limit_s
     living = [process for process in processes if process.state not in _GONE]
-    if find_pyspy() is None or why_no_ptrace() is not None:
+    refused = why_no_ptrace() or (PYSPY_MISSING if find_pyspy() is None else None)
+    if refused:
         dumps = dump_by_signal(living, stacks_folder, limit_s=limit_s)
+        for pid, dump in dumps.items():
+            dumps[pid] = replace(dump, why=f"{FEWER}{refused}; {PTRACE_MEND}") if dump.threads else dump
     else:
         dumps = _dump_all(living, native=False, limit_s=limit_s * _PLAIN_SHARE)
         python = [process for process in living if dumps[process.pid].threads]

@@ -10,17 +10,9 @@ from pathlib import Path
 
 from triage.files import replace_file
 from triage.hangs._lines import Output
-from triage.hangs._record import (
-    Diagnosis,
-    Ending,
-    Evidence,
-    HangClass,
-    HangRecord,
-    Leftover,
-    Progress,
-    Residue,
-    Tick,
-)
+from triage.hangs._record import Diagnosis, Ending, HangClass, HangRecord, Leftover, Progress, Residue, Tick
+from triage.hangs._sample import Evidence
+from triage.redaction import redact_text
 
 RECORD_NAME = "hang.json"
 _TICKS_MOST = 600  # then every second one goes: the record of a day is no bigger than that of an hour
@@ -108,10 +100,13 @@ class RecordFile:
         self.lost = False
 
     def write(self, record: HangRecord) -> None:
-        """Replaces the file, whole. Complains once where it cannot be written."""
+        """Replaces the file, whole, without this machine's paths, host name and secrets: it is passed on with reports.
+
+        Complains once where it cannot be written.
+        """
         began = time.monotonic()
         try:
-            replace_file(self.path, (record.to_text() + "\n").encode(errors="backslashreplace"))
+            replace_file(self.path, (redact_text(record.to_text()) + "\n").encode(errors="backslashreplace"))
             self.lost = False
         except OSError as error:
             if not self.lost:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 
-from triage.hangs._probe import ask_all
 from triage.hangs._procfs import (
     TcpSocket,
     is_waitable,
@@ -14,13 +13,15 @@ from triage.hangs._procfs import (
     list_tasks,
     read_bytes,
     read_command,
-    read_mode,
+    read_fdinfo,
+    read_lock_waits,
     read_stat,
     read_tcp,
     read_text,
 )
-from triage.hangs._record import OpenFile, Process, Thread
+from triage.hangs._sample import OpenFile, Process, Thread
 from triage.hangs._syscalls import describe_syscall
+from triage.machine.asking import ask_all
 
 _STREAMS = {0, 1, 2}  # wherever they lead: a process without any open file is one whose files could not be read
 _FILES = 512  # of one process: a server may hold ten thousand sockets
@@ -56,7 +57,18 @@ def read_files(pid: int, *, sockets: dict[int, TcpSocket] | None = None, mapped:
             socket = _SOCKET.fullmatch(target)
             tcp = (sockets or {}).get(int(socket[1])) if socket else None
             peer = None if tcp is None else tcp.peer or f"listens on {tcp.port}"
-            found.append(OpenFile(fd=fd, target=target, mode=read_mode(pid, fd), peer=peer))
+            info = read_fdinfo(pid, fd)
+            found.append(
+                OpenFile(
+                    fd=fd,
+                    target=target,
+                    mode=info.mode,
+                    peer=peer,
+                    port=tcp.port if tcp else None,
+                    watches=info.watches,
+                    pid=info.pid,
+                )
+            )
     held = {file.target for file in found}
     others = sorted(path for path in read_mapped_shm(pid) if path not in held) if mapped else []
     return (*found, *(OpenFile(fd=-1, target=path) for path in others[: _FILES - len(found)]))
@@ -71,7 +83,12 @@ def read_mapped_shm(pid: int) -> set[str]:
     return {f"/dev/shm/{tail.decode(errors='backslashreplace')}" for _, found, tail in rows if found}
 
 
-def read_process(pid: int, *, sockets: dict[int, TcpSocket] | None = None) -> Process | None:
+def read_process(
+    pid: int,
+    *,
+    sockets: dict[int, TcpSocket] | None = None,
+    lock_waits: Mapping[int, tuple[int, ...]] | None = None,
+) -> Process | None:
     """One process with its threads and files, without stacks; None where it has ended.
 
     Its command line and mappings are read under a lock of its memory, for which a process in state D may keep a
@@ -98,6 +115,7 @@ def read_process(pid: int, *, sockets: dict[int, TcpSocket] | None = None) -> Pr
         start_ticks=stat.start_ticks,
         threads=threads,
         files=read_files(pid, sockets=sockets, mapped=memory),
+        lock_holders=(lock_waits or {}).get(pid, ()),
     )
 
 
@@ -109,8 +127,8 @@ def read_tree(pids: Iterable[int], *, limit_s: float = 3.0) -> tuple[tuple[Proce
     wanted = list(dict.fromkeys(pids))
     if not wanted:
         return (), {}
-    sockets = read_tcp()
-    answers = ask_all({pid: partial(read_process, pid, sockets=sockets) for pid in wanted}, limit_s=limit_s)
+    read = partial(read_process, sockets=read_tcp(), lock_waits=read_lock_waits())
+    answers = ask_all({pid: partial(read, pid) for pid in wanted}, limit_s=limit_s)
     found = (answers.given.get(pid) for pid in wanted)
     return tuple(process for process in found if process is not None), answers.missing
 

@@ -18,7 +18,7 @@ from triage.hangs._names import (
     is_placed,
 )
 from triage.hangs._pairs import ProcessPair, ThreadPair
-from triage.hangs._record import Frame, Thread
+from triage.hangs._sample import Frame, OpenFile, Thread
 
 _CALL = re.compile(r"([a-z0-9_]+)(?:\((-?\w+)(?:, ([^)]*))?\))?")
 _READS = {"read", "readv", "pread64"}
@@ -28,7 +28,7 @@ _SLEEPS = {"nanosleep", "clock_nanosleep"}
 _LOCKS = {"futex", "futex_wait", "futex_waitv"}
 _POLLS = {"epoll_wait", "epoll_pwait", "epoll_pwait2", "poll", "ppoll", "select", "pselect6"}
 _FILE_LOCKS = {"flock", "fcntl"}
-_LOOP_SOCKETS = 2  # a loop's own socket pair
+_MEETINGS = {"accept", "accept4", "recvfrom", "recvmsg", "connect", "sendto", "sendmsg", "openat"}
 
 
 class Kind(StrEnum):
@@ -43,7 +43,7 @@ class Kind(StrEnum):
     CHILD = "waits for a child process"
     PEER = "waits for another process of the program"
     COLLECTIVE = "waits for another rank"
-    LOOP = "is an event loop with nothing to wait for"
+    LOOP = "is an event loop that waits for its next event"
     SERVANT = "only serves others"
     POOL = "is a worker of a native pool"
     TIMED = "waits for a while only"
@@ -51,7 +51,7 @@ class Kind(StrEnum):
     UNKNOWN = "waits for something that is not known"
 
 
-# Waits that end only if another thread or process of the tree acts.
+# Waits that end only if another thread or process of the tree acts, as far as each wait alone can tell.
 CLOSED = frozenset(
     {
         Kind.STOPPED, Kind.LOCK, Kind.SHARED_LOCK, Kind.FILE_LOCK, Kind.READ, Kind.WRITE, Kind.CHILD, Kind.PEER,
@@ -62,9 +62,15 @@ CLOSED = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Wait:
-    """What one thread waits for. ``target`` is the pipe, say; ``place`` the call of Python that waits."""
+    """What one thread waits for.
+
+    ``call`` is the system call and ``fd`` its descriptor, which leads to ``target``, a pipe say; ``place`` is the call
+    of Python that waits.
+    """
 
     kind: Kind
+    call: str | None = None
+    fd: int | None = None
     target: str | None = None
     place: Frame | None = None
 
@@ -83,26 +89,34 @@ def read_wait(process: ProcessPair, thread: ThreadPair) -> Wait:
 
 def _read(process: ProcessPair, pair: ThreadPair, thread: Thread) -> Wait:
     place = next((frame for frame in thread.frames if not frame.native), None)
+    if thread.state == "T":
+        return Wait(kind=Kind.STOPPED, place=place)
+    if thread.state in {"R", "S", "D"} and _is_servant(process, pair, thread):  # it may look around now and then
+        return Wait(kind=Kind.SERVANT, place=place)
     if thread.state not in {"S", "D"}:
-        return Wait(kind=Kind.STOPPED if thread.state == "T" else Kind.UNKNOWN, place=place)
+        return Wait(kind=Kind.UNKNOWN, place=place)
     return _read_sleeping(process, pair, thread, place)
+
+
+def _is_servant(process: ProcessPair, pair: ThreadPair, thread: Thread) -> bool:
+    """Whether it only serves other threads: by its stack, or by the name that its library gives it."""
+    if any(is_placed(frame, SERVANT_THREADS) for frame in thread.frames):
+        return True
+    return thread.tid != process.pid and thread.name.startswith(SERVANT_NAMES) and not _is_python(pair)
 
 
 def _read_sleeping(process: ProcessPair, pair: ThreadPair, thread: Thread, place: Frame | None) -> Wait:
     """What a thread waits for that is asleep in the kernel."""
-    frames = thread.frames
-    is_main = thread.tid == process.pid
-    if any(is_placed(frame, SERVANT_THREADS) for frame in frames):
-        return Wait(kind=Kind.SERVANT, place=place)
-    if thread.name.startswith(SERVANT_NAMES) and not is_main and not _is_python(pair):
-        return Wait(kind=Kind.SERVANT)
     call, argument, more = read_call(thread)
-    target = _name_target(process, argument)
-    if is_main and frames and any(_is_collective(frame) for frame in frames):
+    fd = int(argument) if argument is not None and argument.isdigit() and call not in _CHILD else None
+    file = process.find_file(fd)
+    target = file.target if file else None
+    if thread.tid == process.pid and any(_is_collective(frame) for frame in thread.frames):
         return Wait(kind=Kind.COLLECTIVE, place=place)
-    if any(is_placed(frame, PEER_WAITS) for frame in frames):
+    if any(is_placed(frame, PEER_WAITS) for frame in thread.frames):
         return Wait(kind=Kind.PEER, target=target, place=place)
-    return Wait(kind=_judge_call(process, pair, call, target, more), target=target, place=place)
+    kind = Kind.LOOP if _is_loop(pair, file, more) else _judge_call(process, pair, call, target, more)
+    return Wait(kind=kind, call=call, fd=fd, target=target, place=place)
 
 
 def read_call(thread: Thread) -> tuple[str | None, str | None, str]:
@@ -128,8 +142,8 @@ def _judge_call(process: ProcessPair, pair: ThreadPair, call: str | None, target
         **dict.fromkeys(_READS, Kind.READ if is_pipe else Kind.OUTSIDE if target else Kind.UNKNOWN),
         **dict.fromkeys(_WRITES, Kind.WRITE if is_pipe else Kind.OUTSIDE if target else Kind.UNKNOWN),
         **dict.fromkeys(_LOCKS, _judge_lock(process, pair, more)),
-        **dict.fromkeys(_POLLS, Kind.LOOP if _is_lone_loop(process, pair, more) else Kind.OUTSIDE),
-        **dict.fromkeys(("accept", "accept4", "recvfrom", "recvmsg", "connect", "sendto", "sendmsg"), Kind.OUTSIDE),
+        **dict.fromkeys(_POLLS, Kind.TIMED if "timed" in more else Kind.OUTSIDE),
+        **dict.fromkeys(_MEETINGS, Kind.OUTSIDE),
     }
     return kinds.get(call or "", Kind.UNKNOWN)
 
@@ -138,7 +152,7 @@ def _judge_lock(process: ProcessPair, pair: ThreadPair, more: str) -> Kind:
     """A wait on a word of memory ends by another thread; with a time limit it ends by itself."""
     if "for ever" not in more:
         return Kind.TIMED if "timed" in more else Kind.UNKNOWN
-    if not pair.has_python:  # without a call of Python on it: OpenMP, BLAS, a runtime's own
+    if not pair.has_python and not process.native:  # in a process of Python: OpenMP, BLAS, a runtime's own
         is_main = pair.second.tid == process.pid
         return Kind.UNKNOWN if is_main or _is_python(pair) else Kind.POOL
     return Kind.SHARED_LOCK if "shared" in more else Kind.LOCK
@@ -149,18 +163,10 @@ def _is_python(pair: ThreadPair) -> bool:
     return pair.has_python or pair.first.holds_gil is not None or pair.second.holds_gil is not None
 
 
-def _is_lone_loop(process: ProcessPair, pair: ThreadPair, more: str) -> bool:
-    """Whether an event loop has no timer and no socket but the pair by which threads wake it."""
-    files = [*process.first.files, *process.second.files]
-    sockets = {file.target for file in files if file.target.startswith("socket:")}
+def _is_loop(pair: ThreadPair, file: OpenFile | None, more: str) -> bool:
+    """Whether it is an event loop without a timer, of which is known what it watches."""
     runs = any(is_placed(frame, LOOPS) for frame in pair.second.frames)
-    return runs and "for ever" in more and len(sockets) == _LOOP_SOCKETS
-
-
-def _name_target(process: ProcessPair, argument: str | None) -> str | None:
-    if argument is None or not argument.isdigit():
-        return None
-    return next((file.target for file in process.second.files if file.fd == int(argument)), None)
+    return runs and "for ever" in more and file is not None and bool(file.watches)
 
 
 def _is_collective(frame: Frame) -> bool:

@@ -5,7 +5,9 @@ The cheap look is all that a healthy command pays for.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 from dataclasses import dataclass
 
 from triage.hangs._progress import BUSY_SHARE, ProcessWork, ThreadWork
@@ -58,6 +60,14 @@ class WorkReader:
     def pids(self) -> list[int]:
         """The tree at the last look."""
         return list(self._seen)
+
+    def kill(self) -> None:
+        """Kills the tree of the last look: whoever should have ended it is gone, and so is the tie to its root."""
+        for pid, seen in self._seen.items():
+            fields = _read_stat(str(pid))
+            if fields is not None and int(fields[19]) == seen.start_ticks:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
 
     def look(self, now_s: float) -> Look:
         """What the processes of the tree did since the look before."""

@@ -6,20 +6,23 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from triage.logs._clues import ERROR_LINE, Clue, choose_root, read_message
+from triage.logs._clues import Clue, choose_root, read_message
 from triage.logs._failure import Failure, LogLine
 from triage.logs._matcher import Match, Matcher
 from triage.logs._scan import Mark, Scan
-from triage.logs._signature import make_signature, mask_line
+from triage.logs._sections import (
+    find_error,
+    find_loose,
+    list_details,
+    list_said,
+    summarise_section,
+    take_section,
+)
+from triage.logs._signature import list_names, make_signature, mask_line
 from triage.logs._structure import Build, Job, Section, Session, Summary
-from triage.logs._text import is_quiet
+from triage.logs._text import is_quiet, strip_process
 from triage.result import Family
 
-_DETAIL = re.compile(
-    r"^(?:\+ |- |where |At index |Full diff|Use -v|comparison failed|Obtained:|Expected:|Mismatch|Greatest |Max "
-    r"|[\[\]{}(),]*$)"
-)
-_ABOUT = re.compile(r"^ERROR (?:at (?:setup|teardown) of |collecting )")
 _PROGRESS = re.compile(r"\bPASSED\b|\[ *\d{1,3}%\]|^[.sxRF]{3,}$|throughput: ")
 _OF_A_TEST = {Family.GPU_HANG, Family.GPU_FAULT}  # infrastructure, and yet set off by what ran
 _OUTSIDE = {124: "at a time limit", 137: "by SIGKILL", 143: "by SIGTERM"}
@@ -32,6 +35,7 @@ class _Finding:
     test: str | None
     clues: list[Clue] = field(default_factory=list)
     lines: list[Mark] = field(default_factory=list)
+    details: list[Mark] = field(default_factory=list)
     message: str = ""
     note: str = ""
     root: Clue | None = None
@@ -67,10 +71,10 @@ class Diagnosis:
         sections = list(session.sections)
         if session.summary:
             for entry in session.summary:
-                yield self._read_test(session, entry, _take_section(sections, entry.test))
+                yield self._read_test(session, entry, take_section(sections, entry.test))
             return
         for section in sections:
-            yield self._read_test(session, _summarise(section), section)
+            yield self._read_test(session, summarise_section(section), section)
         if sections or (session.end and not session.failed):
             return
         reruns = {test for word, test, _ in session.inline if word == "RERUN"}
@@ -80,14 +84,26 @@ class Diagnosis:
                 yield self._read_test(session, entry, None)
 
     def _read_test(self, session: Session, entry: Summary, section: Section | None) -> _Finding:
-        own = [*(section.marks if section else _find_loose(session, entry.test)), *entry.marks]
+        own = [*(list_said(section.marks) if section else find_loose(session, entry.test)), *entry.marks]
         finding = _Finding(test=entry.test, message=entry.message)
         finding.clues = [*self._read_clues(own, own=True), *self._read_live(session, entry.test)]
         finding.lines = [m for m in own if m.n == entry.n] or [_as_mark(entry)]
         finding.root = choose_root(finding.clues, self._matcher)
+        finding.details = list_details(own)
         if finding.root is None or finding.root.match.rule.weak:
-            finding.root_mark = _find_error(own) or (None if finding.root else _as_mark(entry))
+            finding.root_mark = find_error(own) or (None if finding.root else _as_mark(entry))
+        elif finding.root.match.rule.consequence_of:
+            finding.root_mark = self._find_raised(session, entry.test)
         return finding
+
+    def _find_raised(self, session: Session, test: str) -> Mark | None:
+        """What a process of the engine raised while the test ran, although no rule knows it: the root of what followed.
+
+        The first one that a process signs; else the first at all. The like of a test that went on is not looked at.
+        """
+        raised = [m for m in session.live if Build.RAISED in m.structure and m.running == test and not is_quiet(m.text)]
+        raised = [m for m in raised if not m.rules or self._match(m) is None]
+        return next((m for m in raised if strip_process(m.text) != m.text), next(iter(raised), None))
 
     def _read_clues(self, marks: Iterable[Mark], *, own: bool) -> list[Clue]:
         clues = []
@@ -252,9 +268,11 @@ class Diagnosis:
             c.mark for f in (finding, *others) for c in f.clues if c.match.rule.consequence_of and c.mark != mark
         ]
         text = read_message(mark.text)
+        if finding.message and mark.text.startswith(("FAILED", "ERROR")) and mark.text.endswith(finding.message):
+            text = finding.message  # of a line of the short summary: the test is not what failed
         masked = text if rule is None and finding.test is None else mask_line(text)
         root = LogLine.make(mark.n, text)
-        evidence = {m.n: m for m in (mark, *followed[:3], *finding.lines[:1])}
+        evidence = {m.n: m for m in (mark, *finding.details, *followed[:3], *finding.lines[:1])}
         if finding.root and finding.root.mark.n != mark.n:
             evidence[finding.root.mark.n] = finding.root.mark
         if finding.test is None and self._job.exit_mark:
@@ -273,6 +291,7 @@ class Diagnosis:
             consequences=tuple(LogLine.make(m.n, read_message(m.text)) for m in _unique(followed)[:20]),
             also=tuple(f.test for f in others if f.test),
             captures=self._gather(finding),
+            named=list_names(finding.root.match.captures) if finding.root else (),
         )
 
     def _gather(self, finding: _Finding) -> dict[str, str]:
@@ -289,43 +308,6 @@ def _keep_last_test(clues: list[Clue]) -> list[Clue]:
         return clues
     last = clues[-1].mark.running
     return [c for c in clues if c.mark.running == last]
-
-
-def _take_section(sections: list[Section], test: str) -> Section | None:
-    """The section of a test; of two with one name, the first that is left."""
-    path, _, name = test.partition("::")
-    wanted = {name.replace("::", "."), name.rpartition("::")[2]} if name else {path}
-    for section in sections:
-        if _ABOUT.sub("", section.title) in wanted or (name and section.title.endswith(f".{name}")):
-            sections.remove(section)
-            return section
-    return None
-
-
-def _find_loose(session: Session, test: str) -> list[Mark]:
-    """Lines of a traceback style without titles (``--tb=line``) that name the test's file."""
-    path = _path(test).rpartition("/")[2]
-    return [mark for mark in session.loose if path and path in mark.text.split(":")[0]]
-
-
-def _summarise(section: Section) -> Summary:
-    """A section without a short summary: the file is in the line that says where it failed."""
-    name = _ABOUT.sub("", section.title)
-    places = [m.text.split(":")[0] for m in section.marks if Build.LOCATION in m.structure]
-    known = name.endswith(".py") or not places
-    test = name if known else f"{places[0]}::{name.replace('.', '::', 1) if '[' not in name.split('.')[0] else name}"
-    return Summary(word="FAILED", test=test, message="", n=section.n, text=section.title, marks=[])
-
-
-def _find_error(marks: Iterable[Mark]) -> Mark | None:
-    """The first line of pytest's own error that is no detail of another."""
-    errors = []
-    for mark in marks:
-        found = ERROR_LINE.match(mark.text)
-        if found and Build.ERROR_LINE in mark.structure:
-            errors.append((mark, found.group(1)))
-    named = [m for m, text in errors if not _DETAIL.match(text)]
-    return next(iter(named or [m for m, _ in errors]), None)
 
 
 def _is_collection(finding: _Finding) -> bool:

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from triage.redaction import redact_text
 from triage.result import Family
 
 _SHOWN = 400
-_SECRETS = (
-    (
-        re.compile(r"\b(?:hf_[A-Za-z0-9]{16,}|AKIA[0-9A-Z]{12,}|gh[pousr]_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{16,})"),
-        "(not recorded)",
-    ),
-    (
-        re.compile(
-            r"(\b[A-Z0-9_]*(?:TOKEN|SECRET|PASSWORD|API_KEY|ACCESS_KEY)[A-Z0-9_]*['\"]?\s*[:=]\s*['\"]?"
-            r"|(?i:\b(?:password|api[_-]?key)['\"]?\s*[:=]\s*['\"]?|\bbearer ))[^\s'\",}&]{6,}"
-        ),
-        r"\1(not recorded)",
-    ),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +26,7 @@ class LogLine:
         >>> LogLine.make(3, "HF_TOKEN=hf_abcdefghijklmnopqrst").text
         'HF_TOKEN=(not recorded)'
         """
-        for pattern, instead in _SECRETS:
-            text = pattern.sub(instead, text)
+        text = redact_text(text)
         return cls(n=n, text=text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…")
 
 
@@ -50,8 +36,9 @@ class Failure:
 
     ``root`` is the line that names the cause, ``consequences`` what followed from it, ``also`` the tests that failed
     for the same root. ``infra``: the node or a service, not the code. ``signature`` is the same in every run,
-    ``masked`` is what it names. ``rule`` is the rule that named the family, "" where none did. ``note`` says how the
-    job ended where no test failed.
+    ``masked`` is what it is made of, ``named`` the words by which two failures of one rule differ in kind. ``rule`` is
+    the rule that named the family, "" where none did. ``note`` says how the job ended where no test failed. ``case``
+    and ``command`` reproduce it; ``with_model`` does so with the job's own model, where the local Hub cache has it.
     """
 
     test: str | None
@@ -67,9 +54,11 @@ class Failure:
     consequences: tuple[LogLine, ...] = ()
     also: tuple[str, ...] = ()
     captures: Mapping[str, str] = field(default_factory=dict)
+    named: tuple[str, ...] = ()
     log: str = ""
     case: str | None = None
     command: str = ""
+    with_model: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The contract of ``triage log --json``."""
@@ -82,6 +71,7 @@ class Failure:
             "lines": [{"n": line.n, "text": line.text} for line in self.evidence],
             "case": self.case,
             "command": self.command,
+            "command_with_model": self.with_model,
             "log": self.log,
             "root": {"n": self.root.n, "text": self.root.text},
             "consequences": [{"n": line.n, "text": line.text} for line in self.consequences],
@@ -91,15 +81,3 @@ class Failure:
             "note": self.note,
             "masked": self.masked,
         }
-
-
-@dataclass(frozen=True, kw_only=True)
-class LogReport:
-    """The failures of one log, and what was read: bytes and lines after unpacking, seconds of wall time."""
-
-    log: str
-    failures: tuple[Failure, ...]
-    bytes: int
-    lines: int
-    seconds: float
-    notes: tuple[str, ...] = ()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from xml.parsers import expat
 
@@ -12,7 +15,7 @@ from triage.logs._clues import Clue, choose_root, read_message
 from triage.logs._failure import Failure, LogLine
 from triage.logs._matcher import Matcher
 from triage.logs._scan import Mark
-from triage.logs._signature import make_signature, mask_line
+from triage.logs._signature import list_names, make_signature, mask_line
 from triage.logs._text import clean_line
 from triage.result import Family
 
@@ -32,8 +35,22 @@ def is_junit(head: bytes) -> bool:
     return bool(_JUNIT.match(head[:4096].removeprefix(b"\xef\xbb\xbf")))
 
 
-def read_junit(blocks: Iterable[bytes], matcher: Matcher, *, name: str) -> tuple[list[Failure], int, int]:
-    """The failures of a report, its bytes and its lines.
+@dataclass(frozen=True)
+class Suites:
+    """What a report holds: the failures of each suite that ran a test, under its name, and what was read.
+
+    ``hosts`` and ``times_s`` say of a suite where it ran and when it began, in seconds since 1970, where it says so.
+    """
+
+    failures: Mapping[str, Sequence[Failure]]
+    hosts: Mapping[str, str]
+    times_s: Mapping[str, float]
+    bytes: int
+    lines: int
+
+
+def read_junit(blocks: Iterable[bytes], matcher: Matcher, *, name: str) -> Suites:
+    """The failures of a report, suite by suite.
 
     No entity is ever expanded, nothing outside is fetched. Raises `LogError` for entities and for broken XML.
     """
@@ -49,13 +66,21 @@ def read_junit(blocks: Iterable[bytes], matcher: Matcher, *, name: str) -> tuple
             f"{name} is no whole JUnit report: line {error.lineno}, {expat.ErrorString(error.code)}.",
             hint="Give the log of the job instead.",
         ) from error
-    return reader.failures, size, reader.parser.CurrentLineNumber
+    return Suites(
+        failures=reader.failures,
+        hosts=reader.hosts,
+        times_s=reader.times_s,
+        bytes=size,
+        lines=reader.parser.CurrentLineNumber,
+    )
 
 
 class _Reader:
     def __init__(self, matcher: Matcher, name: str) -> None:
         self._matcher, self._name = matcher, name
-        self.failures: list[Failure] = []
+        self.failures: dict[str, list[Failure]] = {}
+        self.hosts: dict[str, str] = {}
+        self.times_s: dict[str, float] = {}
         self._suite: str | None = None
         self._test: str | None = None
         self._kind = ""
@@ -77,12 +102,22 @@ class _Reader:
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         if name == "testsuite":
             self._suite = attributes.get("name") or None
+            self._read_place(attributes)
         elif name == "testcase":
             self._test = _name_test(attributes)
+            self.failures.setdefault(self._suite or "", [])
         elif name in _ELEMENTS and self._test is not None:
             self._kind, self._text, self._chars = name, [], 0
             self._line = self.parser.CurrentLineNumber
             self._add(f"{attributes.get('message', '')}\n")
+
+    def _read_place(self, attributes: dict[str, str]) -> None:
+        if attributes.get("hostname"):
+            self.hosts[self._suite or ""] = attributes["hostname"]
+        with suppress(ValueError):
+            began = datetime.fromisoformat(attributes.get("timestamp", ""))
+            if began.tzinfo:  # an older pytest writes the machine's own time, and not which that is
+                self.times_s[self._suite or ""] = began.timestamp()
 
     def _add(self, text: str) -> None:
         if self._kind and self._chars < _TEXT_CHARS:
@@ -91,7 +126,7 @@ class _Reader:
 
     def _end(self, name: str) -> None:
         if name in _ELEMENTS and self._kind and self._test is not None:
-            self.failures.append(self._read("".join(self._text)))
+            self.failures[self._suite or ""].append(self._read("".join(self._text)))
             self._kind = ""
         elif name == "testcase":
             self._test = None
@@ -129,6 +164,7 @@ class _Reader:
             evidence=tuple({m.n: LogLine.make(m.n, m.text) for m in ([root.mark] if root else [])}.values()) or (line,),
             consequences=tuple(LogLine.make(m.n, m.text) for m in followed[:20]),
             captures=dict(root.match.captures) if root else {},
+            named=list_names(root.match.captures) if root else (),
         )
 
 

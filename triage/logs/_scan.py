@@ -7,15 +7,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from triage.logs._matcher import Matcher
-from triage.logs._text import clean_line
+from triage.logs._text import clean_line, read_time
 
 _LINE_BYTES = 8192  # of a line, around what was found; the rest of a long one is not kept
 _OVERLAP_BYTES = 4096  # of a line longer than a block, looked at twice
 _MARKS = 50_000  # lines kept of one log: a hostile log may match on every line
 _FOUND = 200_000  # matches looked at in one block
 _TAIL_BYTES = 16_384
+_STAMP_BYTES = 64
 _TEST_ID = re.compile(rb"(?:^|[\s\]m\x07])([\w./-]+\.py::[^\s\x1b]+(?: [^\s\x1b]*\])?)")
-_STAMPED = re.compile(rb"\[\d{4}-\d\d-\d\dT[\d:.]{8,15}Z\] ")
 _DONE = re.compile(rb"\b(?:PASSED|SKIPPED|XFAIL|XPASS)\b")
 
 
@@ -25,7 +25,7 @@ class Mark:
 
     ``n`` counts from 1 in the unpacked log, ``text`` is cleaned, ``shard`` the runner's number or "". ``structure`` are
     the patterns of the log's build that matched; ``rules`` says whether a rule may match. ``running`` is the test that
-    was named last before the line, if any.
+    was named last before the line, if any. ``time_s`` is when the agent saw it, in seconds since 1970, if it says so.
     """
 
     n: int
@@ -34,11 +34,12 @@ class Mark:
     structure: frozenset[int]
     rules: bool
     running: str | None
+    time_s: float | None = None
 
 
 @dataclass(kw_only=True)
 class Scan:
-    """What one pass found: marks in order, totals, and the cleaned last lines with their numbers."""
+    """What one pass found: marks in order, totals, the cleaned last lines with their numbers, first and last time."""
 
     marks: list[Mark] = field(default_factory=list)
     bytes: int = 0
@@ -46,6 +47,8 @@ class Scan:
     dropped: int = 0
     tail: Sequence[tuple[int, str]] = ()
     stamped: bool = False
+    began_s: float | None = None
+    ended_s: float | None = None
 
 
 class Scanner:
@@ -65,6 +68,8 @@ class Scanner:
         tail = b""
         overlap = 0
         for block in blocks:
+            if not self._scan.bytes:
+                self._scan.began_s = _find_time(block[:_TAIL_BYTES].split(b"\n"))
             self._scan.bytes += len(block)
             data = rest + block if rest else block
             cut = data.rfind(b"\n") + 1
@@ -84,6 +89,7 @@ class Scanner:
         if tail and not tail.endswith(b"\n"):
             self._scan.lines += 1
         self._scan.tail = self._clean_tail(tail)
+        self._scan.ended_s = _find_time(reversed(tail.split(b"\n")))
         return self._scan
 
     def _scan_lines(self, data: bytes) -> None:
@@ -123,11 +129,12 @@ class Scanner:
         if stop - start > _LINE_BYTES:
             start = max(start, at - _LINE_BYTES // 2)
             stop = min(stop, start + _LINE_BYTES)
+        time_s = read_time(data[place[0] : place[0] + _STAMP_BYTES])
         text, shard = clean_line(data[start:stop])
         rules = any(pattern >= self._structure for pattern in patterns)
         structure = frozenset(pattern for pattern in patterns if pattern < self._structure)
         self._follow_tests(data, place[1])
-        mark = Mark(n=n, text=text, shard=shard, structure=structure, rules=rules, running=self._running)
+        mark = Mark(n=n, text=text, shard=shard, structure=structure, rules=rules, running=self._running, time_s=time_s)
         self._scan.marks.append(mark)
 
     def _follow_tests(self, data: bytes, stop: int) -> None:
@@ -171,3 +178,8 @@ def _read_test(data: bytes, at: int) -> str | None:
     line = data[max(start, at - 400) : min(len(data) if stop < 0 else stop, at + 2000)]
     tests = _TEST_ID.findall(line)
     return tests[-1].decode("utf-8", "replace") if tests and not _DONE.search(line) else None
+
+
+def _find_time(lines: Iterable[bytes]) -> float | None:
+    """The first time that one of these lines bears."""
+    return next((time for line in lines if (time := read_time(line[:_STAMP_BYTES])) is not None), None)

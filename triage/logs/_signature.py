@@ -1,9 +1,13 @@
-"""A name for a failure that stays the same from run to run: its root line without what differs between runs."""
+"""A name for a failure that stays the same from run to run: its root line without what differs between runs.
+
+Other rooms may rely on `sign_text`, `make_signature` and `mask_line`: within a ``VERSION`` a text keeps its signature.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 
 VERSION = "v1"
 _MASKS = (
@@ -18,6 +22,7 @@ _MASKS = (
     (re.compile(r"\b(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{7,64}\b"), "<hash>"),
     (re.compile(r"(?<![A-Za-z_])[-+]?\d+(?:\.\d+)*(?:e[-+]?\d+)?"), "<n>"),
 )
+_NUMBER = re.compile(r"^[-+]?[\d.]+(?: [KMGT]i?B)?$")
 _SPACE = re.compile(r"\s+")
 
 
@@ -40,3 +45,12 @@ def make_signature(family: str, rule: str, masked: str) -> str:
     """
     digest = hashlib.sha256("\n".join((family, rule, masked)).encode()).hexdigest()
     return f"{VERSION}:{digest[:12]}"
+
+
+def list_names(captures: Mapping[str, str]) -> tuple[str, ...]:
+    """The captures that say what failed, in the order of the rule; numbers and sizes differ from run to run.
+
+    >>> list_names({"status": "INVALID_ISA", "node": "7", "asked": "12.95 GiB"})
+    ('INVALID_ISA',)
+    """
+    return tuple(value for value in captures.values() if not _NUMBER.match(value))

@@ -8,7 +8,7 @@ import os
 import stat
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
@@ -18,6 +18,13 @@ from triage.errors import LogError, MissingDependencyError
 BLOCK_BYTES = 2 << 20
 _LOG_NAMES = (".log", ".txt", ".xml", ".out", ".err", ".gz", ".zst", ".zstd")
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+# What would be read as noise without a failure, and is none.
+_OTHER = {
+    b"PK\x03\x04": "a zip archive",
+    b"\xfd7zX": "an xz file",
+    b"BZh": "a bzip2 file",
+    b"7z\xbc\xaf": "a 7z archive",
+}
 
 
 def list_logs(paths: Sequence[str]) -> list[str]:
@@ -42,16 +49,18 @@ def list_logs(paths: Sequence[str]) -> list[str]:
     return logs
 
 
-def read_blocks(path: str, *, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
+def read_blocks(
+    path: str, *, block_bytes: int = BLOCK_BYTES, on_cut: Callable[[], None] | None = None
+) -> Iterator[bytes]:
     """The bytes of a log, unpacked, in blocks of at most ``block_bytes``.
 
     What is packed is known by its first bytes, whatever its name. A bomb is never held: one block at a time leaves the
-    unpacker. A packed log that ends early yields what there is, as a log cut off in CI would. Raises `LogError` where
-    it cannot be read.
+    unpacker. A packed log that ends early, or is damaged, yields what there is, and ``on_cut`` is called. Raises
+    `LogError` where it cannot be read, or is packed in a way that is none of a log's.
     """
     try:
         with _open(path) as file:
-            yield from _read_packed(file, block_bytes)
+            yield from _read_packed(path, file, block_bytes, on_cut)
     except OSError as error:
         raise LogError(f"{path} cannot be read ({error.strerror or error}).", hint="Name another log.") from error
 
@@ -67,8 +76,13 @@ def _open(path: str) -> Iterator[io.BufferedReader]:
         yield file
 
 
-def _read_packed(file: io.BufferedReader, block_bytes: int) -> Iterator[bytes]:
+def _read_packed(
+    path: str, file: io.BufferedReader, block_bytes: int, on_cut: Callable[[], None] | None
+) -> Iterator[bytes]:
     head = file.peek(4)[:4]
+    other = next((what for start, what in _OTHER.items() if head.startswith(start)), None)
+    if other:
+        raise LogError(f"{path} is {other}, not a log.", hint="Unpack it, and name the log or the folder.")
     unpacked: IO[bytes] = file
     if head.startswith(_GZIP):
         unpacked = cast(IO[bytes], gzip.GzipFile(fileobj=file))
@@ -83,6 +97,8 @@ def _read_packed(file: io.BufferedReader, block_bytes: int) -> Iterator[bytes]:
                 piece = unpacked.read1(block_bytes - size)  # type: ignore[attr-defined]
             except broken:
                 piece = b""
+                if on_cut:
+                    on_cut()
             ended = not piece
             pieces.append(piece)
             size += len(piece)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from triage.logs._runs import FACT_PATTERN, read_facts
 from triage.logs._scan import Mark
 
 _P = r"(?:\x1b\[[0-9;]*m)*"
@@ -21,12 +22,14 @@ class Build(IntEnum):
     SUMMARY = 3
     INLINE = 4
     ERROR_LINE = 5
-    CODE = 6
-    EXIT = 7
-    COLLECTED = 8
-    COMMAND = 9
-    LOCATION = 10
-    LAUNCH = 11
+    EXIT = 6
+    COLLECTED = 7
+    COMMAND = 8
+    LOCATION = 9
+    LAUNCH = 10
+    FACT = 11
+    CAPTURED = 12
+    RAISED = 13
 
 
 # Scanned for in raw bytes; what they find is looked at again below, without colours and time stamps.
@@ -37,13 +40,15 @@ STRUCTURE = (
     rf"(?:FAILED|ERROR){_P} +{_P}(?:\[[\d.]+s\] )?[^\s:]+\.py",
     rf"FAILED|RERUN|ERROR{_P} *{_P}(?:\[ *\d+%\]{_P})? *\r?$|ERROR{_P} +[^\s:]+\.py::",
     r"E {3,}\S",
-    r"> {3,}assert ",
     r"[Ee]xited with status -?\d|interrupted by a signal|[Cc]ancellation signal|processes failed with -?\d"
     r"|exit (?:code|status):? -?\d",
     r"collected \d+ item|workers \[\d+ item|Running \d+ items? in this shard",
     r"cd /vllm-workspace[^\n]*&& |VLLM_TEST_GROUP_NAME=",
     r"\.py:\d+: \w*(?:Error|Exception|assert|Failed|Timeout)",
     r"Launching RemoteOpenAIServer with:|non-default args:",
+    FACT_PATTERN,
+    r"- Captured (?:std|log)",
+    r"(?:^|\] |\) |m)(?:\w+\.)*[A-Z]\w*(?:Error|Exception): ",
 )
 
 _GROUP = re.compile(r"^(?:---|\+\+\+|~~~) (.+)$")
@@ -55,7 +60,9 @@ _COUNTS = re.compile(
 )
 _COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed|rerun)")
 _TITLE = re.compile(r"^_+ (.+?) _+$")
-_SUMMARY = re.compile(r"^(FAILED|ERROR) (?:\[[\d.]+s\] )?([^\s:]+\.py(?:::.*?)?)(?: - (.*))?$")
+_SUMMARY = re.compile(  # the parameters of a test may hold anything, a dash between spaces as well
+    r"^(FAILED|ERROR) (?:\[[\d.]+s\] )?([^\s:]+\.py(?:::[^\[\s]*(?:\[.*?\](?= - |$))?)?)(?: - (.*))?$"
+)
 _INLINE = re.compile(
     r"^(?:(?:\[gw\d+\] )?(?:\[ *\d+%\] )?(FAILED|ERROR|RERUN)(?: (\S+::.+))?"
     r"|(?:.*?(\S+\.py::.+?) )?.*?(FAILED|ERROR|RERUN)(?: +\[ *\d+%\])?)$"
@@ -73,7 +80,7 @@ _COLLECTED = re.compile(
     r"|^\d+ workers \[(\d+) items?\]|^Running (\d+) items? in this shard"
 )
 _GROUP_NAME = re.compile(r"VLLM_TEST_GROUP_NAME=([\w.()-]+)")
-_COMMAND = re.compile(r"(?:export VLLM_TEST_GROUP_NAME=\S+ && )?(cd /vllm-workspace\S* && .*)$")
+_COMMAND = re.compile(r"((?:export \S+(?: &&|;) )*cd /vllm-workspace\S* && .*)$")
 
 
 @dataclass(kw_only=True)
@@ -123,7 +130,7 @@ class Session:
 
 @dataclass(kw_only=True)
 class Job:
-    """One job of the log: its name, the command that reproduces it, its sessions, and how it ended."""
+    """One job of the log: its name, the command that reproduces it, its sessions, its end, where and when it ran."""
 
     name: str | None = None
     n: int = 1
@@ -134,6 +141,8 @@ class Job:
     exit_mark: Mark | None = None
     cancelled: Mark | None = None
     launches: list[Mark] = field(default_factory=list)
+    facts: dict[str, str] = field(default_factory=dict)
+    times_s: list[float] = field(default_factory=list)
 
 
 def split_jobs(marks: Iterable[Mark]) -> list[Job]:
@@ -158,6 +167,7 @@ class _Builder:
             (Build.COLLECTED, self._read_collected),
             (Build.COMMAND, self._read_command),
             (Build.LAUNCH, self._read_launch),
+            (Build.FACT, self._read_fact),
         )
 
     @property
@@ -165,6 +175,11 @@ class _Builder:
         return self.jobs[-1]
 
     def add(self, mark: Mark) -> None:
+        self._place_mark(mark)
+        if mark.time_s is not None:
+            self._job.times_s = [*self._job.times_s[:1], mark.time_s]
+
+    def _place_mark(self, mark: Mark) -> None:
         for build, read in self._readers:
             if build in mark.structure and read(mark):
                 return
@@ -181,7 +196,7 @@ class _Builder:
         name = found.group(1).strip()
         if _JOB.match(name):
             if self._job.sessions or self._job.name or self._job.outside or self._job.exit_mark:
-                self.jobs.append(Job(n=mark.n))
+                self.jobs.append(Job(n=mark.n, facts=dict(self._job.facts)))  # of one agent
             self._job.name = name
             self._open.clear()
         elif name.startswith("Running ") and self._open:
@@ -297,6 +312,10 @@ class _Builder:
 
     def _read_launch(self, mark: Mark) -> bool:
         self._job.launches.append(mark)
+        return not mark.rules
+
+    def _read_fact(self, mark: Mark) -> bool:
+        self._job.facts = read_facts(mark.text) | self._job.facts  # what is said first, before a test says the like
         return not mark.rules
 
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 
 _ESCAPES = re.compile(
     r"\x1b(?:\[[0-9;:?]*[ -/]*[@-~]|[()][0-9A-B]"
     r"|_[^\x07\x1b]{0,200}(?:\x07|\x1b\\)|\][^\x07\x1b]{0,1000}(?:\x07|\x1b\\))"
 )
-_STAMP = re.compile(r"^\[?\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?\]? ?")
+_STAMP = re.compile(
+    r"^(?:\[?\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?\]? ?"
+    r"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC(?: \| ?| ?$))"  # as Buildkite's page copies it
+)
+_TIME = re.compile(rb"^\W{0,4}(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,6})\d*)?(?:Z| UTC)")
+_TIME_INLINE = re.compile(rb"\x1b_bk;t=(\d{10,14})\x07")
 _SHARD = re.compile(r"^>>Shard (\d+): ?")
 _PIPE = re.compile(r"^ {1,3}\| ")  # as Buildkite's page copies its lines
 _PROCESS = re.compile(
@@ -38,6 +44,26 @@ def clean_line(raw: bytes) -> tuple[str, str]:
     if shard:
         text = text[shard.end() :]
     return text.translate(_UNSEEN).rstrip(), shard.group(1) if shard else ""
+
+
+def read_time(raw: bytes) -> float | None:
+    """When the agent saw a line, in seconds since 1970; None where its beginning does not say so.
+
+    >>> read_time(b"[1970-01-01T00:01:00Z] collected 3 items"), read_time(b"\x1b_bk;t=60500\x07fine")
+    (60.0, None)
+    >>> read_time(b"\x1b_bk;t=1776278696485\x07fine")
+    1776278696.485
+    """
+    if inline := _TIME_INLINE.search(raw[:32]):
+        return int(inline.group(1)) / 1000
+    found = _TIME.match(raw)
+    if not found:
+        return None
+    day, clock, fraction = (group.decode() if group else "0" for group in found.groups())
+    try:
+        return datetime.fromisoformat(f"{day}T{clock}+00:00").timestamp() + float(f"0.{fraction}")
+    except ValueError:
+        return None
 
 
 def strip_process(text: str) -> str:

@@ -37,11 +37,13 @@ class Ending:
     """How a command ended.
 
     ``returncode`` is negative for death by a signal, as in `subprocess`, and None where the guard could not
-    tell. ``orphans`` outlived the command and were ended; ``survivors`` outlived even SIGKILL (state D).
+    tell; ``pid`` was the command's. ``orphans`` outlived it and were ended; ``survivors`` outlived even SIGKILL
+    (state D).
     """
 
     reason: Literal["ended", "stopped", "owner_died", "guard_died"]
     returncode: int | None
+    pid: int | None = None
     orphans: tuple[Orphan, ...] = ()
     survivors: tuple[Orphan, ...] = ()
 
@@ -109,7 +111,7 @@ class Guarded:
                 with self._lifeline, self._lifeline.makefile("rb") as stream:
                     began, told = stream.readline(), stream.readline()
                 try:
-                    self._ending = _read_told(told)
+                    self._ending = _read_told(began, told)
                 except ValueError:  # cut short, or nothing at all
                     _kill_session(began)
                     self._ending = Ending(reason="guard_died", returncode=None)
@@ -124,10 +126,10 @@ class Guarded:
         self.end()
 
 
-def _read_told(told: bytes) -> Ending:
-    fields = json.loads(told)
+def _read_told(began: bytes, told: bytes) -> Ending:
+    pid, fields = json.loads(began)["command"], json.loads(told)
     people = {name: tuple(Orphan(**left) for left in fields[name]) for name in ("orphans", "survivors")}
-    return Ending(reason=fields["reason"], returncode=fields["returncode"], **people)
+    return Ending(reason=fields["reason"], returncode=fields["returncode"], pid=pid, **people)
 
 
 def _kill_session(began: bytes) -> None:

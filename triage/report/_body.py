@@ -129,8 +129,7 @@ class _Reader:
         if size <= _OUTPUT_BYTES and self.size_bytes + size <= _PAGE_BYTES:
             self.size_bytes += size
             return output
-        what = output.alt or output.label or "An output"
-        return Output(kind="text", label="left out", text=fold_text(f"{what} ({size:,} bytes): see notebook.ipynb"))
+        return _leave_out(output.alt or output.label or "An output", size)
 
     def _read_outputs(self, outputs: list[Any]) -> Iterator[Output]:
         for output in _merge_streams(outputs):
@@ -148,8 +147,8 @@ class _Reader:
         if BANNER_MIME in data or RESULT_MIME in data:
             return
         plain = "".join(data.get("text/plain", ""))
-        html = "".join(data.get("text/html", ""))
-        if html:
+        html, markdown = ("".join(data.get(mime, "")) for mime in ("text/html", "text/markdown"))
+        if 0 < len(html) <= _OUTPUT_BYTES:  # sanitising more takes seconds, and there is no room for it
             cleaned = sanitise_html(html, caption=self.section)
             # A widget or a script-drawn chart leaves nothing behind: then its picture or its text is shown.
             if cleaned.striptags().strip() or "<img" in cleaned or ERROR_MIME in data:
@@ -159,12 +158,12 @@ class _Reader:
             if mime in data:
                 yield self._read_image(mime, "".join(data[mime]), plain, metadata)
                 return
-        if "text/markdown" in data:
-            yield Output(
-                kind="html", html=sanitise_html(render_markdown("".join(data["text/markdown"]), caption=self.section))
-            )
+        if 0 < len(markdown) <= _OUTPUT_BYTES:
+            yield Output(kind="html", html=sanitise_html(render_markdown(markdown, caption=self.section)))
         elif plain:
             yield Output(kind="text", text=fold_text(plain), label="output")
+        elif (size := max(len(html), len(markdown))) > _OUTPUT_BYTES:
+            yield _leave_out("An output", size)
 
     def _read_image(self, mime: str, content: str, plain: str, metadata: dict[str, Any]) -> Output:
         if mime == "image/svg+xml":  # as an image its scripts do not run
@@ -177,7 +176,7 @@ class _Reader:
         return Output(
             kind="image",
             source=f"data:{mime};base64,{''.join(content.split())}",
-            alt=alt,
+            alt=shorten_line(alt),
             width=width if isinstance(width, int) else None,
         )
 
@@ -194,6 +193,11 @@ def read_body(notebook: dict[str, Any]) -> Body:
     if blocks and not blocks[0].number and "<h2" not in blocks[0].html:
         lead, blocks = blocks[0].html, blocks[1:]
     return Body(title=reader.title, lead=lead, blocks=blocks, headings=tuple(reader.headings))
+
+
+def _leave_out(what: str, size_bytes: int) -> Output:
+    text = fold_text(f"{what} ({size_bytes:,} bytes): see notebook.ipynb")
+    return Output(kind="text", label="left out", text=text)
 
 
 def _merge_streams(outputs: list[Any]) -> Iterator[Any]:

@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import re
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -27,7 +26,7 @@ from triage.hangs import (
     plot_timeline,
     read_record,
 )
-from triage.redaction import redact_result, redact_text
+from triage.redaction import join_command, redact_result, redact_text
 from triage.report._body import Block, Body
 from triage.report._markup import clean_text, make_anchor
 from triage.report._render import render_body
@@ -36,6 +35,7 @@ from triage.result import Evidence, Family, Result, Verdict
 _DOTS = 192
 _SHOWN_FRAMES = 4
 _KEPT_LINES = 400
+_OPEN_LINES = 30  # a longer log would hide what comes after it
 _SPACE = "\N{NO-BREAK SPACE}"
 
 _VERDICTS = {
@@ -82,9 +82,8 @@ def write_hang_report(record: HangRecord | Path, path: Path) -> Result:
     if isinstance(record, Path):
         record = read_record(record)
     result = redact_result(judge_record(record))
-    command = redact_text(shlex.join(record.command))  # before it is redacted: what is put for a path wants no quotes
     record = parse_record(json.loads(redact_text(record.to_text())))
-    page = render_body(_make_body(record, command=_plain(command)), result=result, beside=("hang.json",), index=None)
+    page = render_body(_make_body(record), result=result, beside=("hang.json",), index=None)
     write_atomic(path, page)
     return result
 
@@ -112,7 +111,7 @@ def judge_record(record: HangRecord) -> Result:
 def _plan_next(record: HangRecord) -> str:
     """The command to run next: the same one under the watch, set so that it tells more."""
     kind = record.diagnosis.hang_class
-    command = _plain(shlex.join(record.command))
+    command = _plain(join_command(record.command))
     if kind is HangClass.NONE:
         return command
     timeout_s = None if record.timeout_s is None else record.timeout_s * (2 if kind is HangClass.SLOW_PROGRESS else 1)
@@ -122,8 +121,8 @@ def _plan_next(record: HangRecord) -> str:
 
 
 def _list_evidence(record: HangRecord) -> Iterator[Evidence]:
-    for index, line in enumerate(record.diagnosis.because):
-        yield Evidence(statement="What decided" if index == 0 else "And", observed=_plain(line))
+    for number, line in enumerate(record.diagnosis.because, start=1):
+        yield Evidence(statement=f"Reason {number}", observed=_plain(line))
     progress = record.last_progress
     sign = f"{progress.sign}, {progress.age_s:.1f} s before the end"
     yield Evidence(statement="The last sign of life", observed=sign)
@@ -149,7 +148,7 @@ def _say_gpu(sample: Sample) -> str:
     return _plain("; ".join(told) + (f"; held by {holders}" if holders else "") + f" ({sample.gpu.source})")
 
 
-def _make_body(record: HangRecord, *, command: str) -> Body:
+def _make_body(record: HangRecord) -> Body:
     """The blocks of the page; a section that has nothing to show is left out."""
     sections = [
         ("Timeline", _draw_timeline(record)),
@@ -160,7 +159,7 @@ def _make_body(record: HangRecord, *, command: str) -> Body:
         ("What is left", _draw_residue(record)),
     ]
     shown = [(title, html) for title, html in sections if html]
-    lead = Markup("<p>The command: <code>{}</code></p>").format(command)
+    lead = Markup("<p>The command: <code>{}</code></p>").format(_plain(join_command(record.command)))
     return Body(
         title=f"{record.diagnosis.hang_class.replace('_', ' ').capitalize()}: {_WORDS[record.diagnosis.hang_class]}",
         lead=lead,
@@ -244,8 +243,9 @@ def _draw_text(lines: Sequence[str], summary: str) -> Markup:
     if not lines:
         return Markup()
     text = "\n".join(lines[-_KEPT_LINES:])
-    return Markup('<details class="log" open><summary>{}</summary><pre>{}</pre></details>').format(
-        f"{summary}: {len(lines)}", _plain(text, whole=True)
+    is_open = Markup(" open" if len(lines) <= _OPEN_LINES else "")
+    return Markup('<details class="log"{}><summary>{}</summary><pre>{}</pre></details>').format(
+        is_open, f"{summary}: {len(lines)}", _plain(text, whole=True)
     )
 
 

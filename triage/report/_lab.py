@@ -13,6 +13,9 @@ from triage.files import make_folder, write_atomic
 from triage.report._campaign import Plan
 from triage.report._execute import read_source
 
+# A node may have no way out, and nobody who looks for a hang wants to be asked about news.
+_QUIET = ("--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate")
+
 
 def prepare_notebooks(plans: Sequence[Plan], folder: Path) -> tuple[Path, ...]:
     """Writes ``folder/<case>.ipynb`` for each planned case: the notebook without outputs, with a cell of the case's
@@ -56,12 +59,15 @@ def plan_lab(
     ``opened`` is the notebook to show first, ``options`` are JupyterLab's own. Raises `MissingDependencyError` where
     torch is not installed.
 
-    >>> command, env = plan_lab(Path("lab"), options=["--no-browser"])
-    >>> command[1:], env["JUPYTER_PREFER_ENV_PATH"]
-    (['-m', 'jupyterlab', '--no-browser', 'lab'], '1')
+    >>> command, env = plan_lab(Path("lab"), opened=Path("lab/mine.ipynb"), options=["--no-browser"])
+    >>> command[1:4], command[-1], env["JUPYTER_PREFER_ENV_PATH"]
+    (['-m', 'jupyterlab', '--no-browser'], '--LabApp.default_url=/lab/tree/mine.ipynb', '1')
     """
     # A kernel that the user has installed under the same name may be of another environment.
     overrides = {"JUPYTER_PREFER_ENV_PATH": "1", "JUPYTER_PLATFORM_DIRS": "1"}
     if catalogue is not None:
         overrides[CATALOGUE_VARIABLE] = str(catalogue.absolute())
-    return [sys.executable, "-m", "jupyterlab", *options, str(opened or folder)], engine_environment(overrides)
+    command = [sys.executable, "-m", "jupyterlab", *options, *_QUIET, f"--ServerApp.root_dir={folder.absolute()}"]
+    if opened is not None:  # as the default address: it is printed, and so serves those without a browser here as well
+        command.append(f"--LabApp.default_url=/lab/tree/{opened.name}")
+    return command, engine_environment(overrides)

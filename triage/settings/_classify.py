@@ -7,10 +7,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
 from triage.engine.environment import Platform, read_platform
 from triage.engine.resolved import ResolvedConfig
 from triage.engine.versions import read_versions
 from triage.result import Arm, Evidence, Family, Result, Verdict
+from triage.settings._effect import explain_effects
+from triage.settings._leaks import DefaultSource, Leak
 from triage.settings._pairs import (
     ServedPairs,
     check_tolerance,
@@ -59,6 +63,8 @@ def classify_settings_leak(
     tolerance: float,
     model_note: str = "",
     revision: str | None = None,
+    defaults: Sequence[Leak] = (),
+    effects: pd.DataFrame | None = None,
 ) -> Result:
     """Decides whether defaults that the test left open reach its server, and what they do to its numbers.
 
@@ -71,7 +77,8 @@ def classify_settings_leak(
       well, or a pair is outside although nothing leaks.
 
     ``tolerance`` is absolute, on the cosine; one that is negative or no number is an `InputError`. ``model_note`` says
-    which model stood in, ``revision`` its snapshot.
+    which model stood in, ``revision`` its snapshot. ``defaults`` (see `triage.settings.find_leaks`) and ``effects``
+    (`triage.settings.compare_effects`) add to the evidence; the verdict rests on neither.
     """
     evidence: tuple[Evidence, ...] = ()
     findings: dict[str, object] = {}
@@ -88,6 +95,10 @@ def classify_settings_leak(
         if verdict is Verdict.MECHANISM and read_platform() is not Platform.ROCM:
             needs_gpu = _say_needs_gpu(whole.leaks)
         evidence, findings, arms = _list_evidence(whole), _describe(whole), _judge_arms(whole)
+    evidence += _list_defaults(defaults)
+    findings |= _describe_more(defaults, effects)
+    if effects is not None:
+        evidence += (Evidence(statement="each setting alone", observed=explain_effects(effects)),)
     if model_note:
         evidence = (Evidence(statement="the model", observed=model_note), *evidence)
     return Result(
@@ -202,6 +213,34 @@ def _judge_arms(measured: _Measured) -> tuple[Arm, ...]:
         verdict = Verdict.NOT_REPRODUCED if inside else Verdict.REPRODUCED
         arms.append(Arm(name=pairs.name, verdict=verdict, cause=cause))
     return tuple(arms)
+
+
+def _list_defaults(defaults: Sequence[Leak]) -> tuple[Evidence, ...]:
+    """The engine arguments whose default is decided by the device, the platform or the model."""
+    decided = {DefaultSource.DEVICE_AND_USAGE, DefaultSource.PLATFORM, DefaultSource.MODEL}
+    return tuple(
+        Evidence(
+            statement=f"{leak.name}, left to its default, is decided by {leak.source}",
+            observed=", ".join(f"{json.dumps(value)} ({label})" for label, value in leak.values.items()),
+            expected=leak.pin,
+        )
+        for leak in defaults
+        if leak.source in decided
+        and "." not in leak.name
+        and not any(isinstance(v, list) for v in leak.values.values())
+    )
+
+
+def _describe_more(defaults: Sequence[Leak], effects: pd.DataFrame | None) -> dict[str, object]:
+    told: dict[str, object] = {}
+    if defaults:
+        told["defaults"] = [
+            {"name": d.name, "values": dict(d.values), "source": d.source.value, "place": d.place, "pin": d.pin}
+            for d in defaults
+        ]
+    if effects is not None:
+        told["effects"] = json.loads(effects.to_json(orient="records"))
+    return told
 
 
 def _list_evidence(measured: _Measured) -> tuple[Evidence, ...]:

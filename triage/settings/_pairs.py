@@ -15,7 +15,7 @@ from triage.engine.server import start_server
 from triage.errors import InputError
 
 # The response carries float32: two cosines cannot be told apart below its rounding.
-_RESOLUTION = 2.0**-23
+RESOLUTION = 2.0**-23
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,10 @@ class PairTexts:
 
 @dataclass(frozen=True, kw_only=True)
 class ServedPairs:
-    """The cosines of one setting: ``cosines[repeat][pair]``, as served by one real vLLM server."""
+    """The cosines of one setting: ``cosines[repeat][pair]``, as served by one real vLLM server.
+
+    Where several servers were started one after the other, ``processes`` tells which of them served each repeat.
+    """
 
     name: str
     args: tuple[str, ...]
@@ -52,6 +55,7 @@ class ServedPairs:
     cosines: tuple[tuple[float, ...], ...]
     prompt_tokens: int
     startup_s: float
+    processes: tuple[int, ...] = ()
 
     def means(self) -> tuple[float, ...]:
         """The mean cosine of each pair over the repeats."""
@@ -180,7 +184,7 @@ def platform_args() -> tuple[str, ...]:
 
 def measure_noise(served: Sequence[ServedPairs]) -> float:
     """What a difference of two cosines must exceed: the largest spread over repeats, at least float32's rounding."""
-    return max([_RESOLUTION, *(spread for setting in served for spread in setting.spreads())])
+    return max([RESOLUTION, *(spread for setting in served for spread in setting.spreads())])
 
 
 def measure_effect(a: ServedPairs, b: ServedPairs) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import compress
 from typing import Any
 
 import pandas as pd
@@ -13,10 +12,13 @@ from tokenizers import Encoding
 from triage.errors import InputError
 from triage.tokens._align import Gap, Side, align, locate, locate_one, name_span
 from triage.tokens._encode import encode_pairs
+from triage.tokens._equal import count_equal
 from triage.tokens._first import ShortSide, find_only_gap, find_span
-from triage.tokens._snapshots import Snapshot, find_unknown_id
+from triage.tokens._snapshots import Snapshot
+from triage.tokens._words import count_by_words
 
 _COLUMNS = ["index_a", "index_b", "char_start", "char_end", "text", "a_tokens", "b_tokens", "before", "after"]
+_CONTEXT = 3  # tokens around a place
 _SHORT_TOKENS = 200  # plain lists are quicker than arrays up to here
 _LONG_CHARACTERS = 100_000  # beyond, a text that differs is not encoded twice
 
@@ -26,7 +28,8 @@ class Divergence:
     """The first stretch of tokens in which two snapshots differ.
 
     ``index`` counts tokens; ``char_start`` and ``char_end`` are code points of the original text, and ``text`` is what
-    stands there. ``a_tokens`` or ``b_tokens`` is empty where that snapshot has no token for it.
+    stands there. ``a_tokens`` or ``b_tokens`` is empty where that snapshot has no token for it; ``before`` and
+    ``after`` are up to three tokens around the place on which both agree.
     """
 
     index: int
@@ -35,6 +38,8 @@ class Divergence:
     text: str
     a_tokens: tuple[str, ...]
     b_tokens: tuple[str, ...]
+    before: tuple[str, ...]
+    after: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,56 +69,24 @@ def compare_snapshots(a: Snapshot, b: Snapshot, texts: Sequence[str]) -> tuple[T
     """
     a.check_texts(texts)
     b.check_texts(texts)
-    distinct = dict.fromkeys(texts)
-    if len(distinct) == 1:
-        found: dict[str, TextComparison] = {}
-    else:
-        found = _find_equal(a, b, [text for text in distinct if len(text) <= _LONG_CHARACTERS])
+    distinct = list(dict.fromkeys(texts))
+    found = {
+        text: TextComparison(text=text, a_count=count, b_count=count, first_divergence=None)
+        for text, count in _count_alike(a, b, distinct).items()
+    }
     others = [text for text in distinct if text not in found]
     for batch, ours, theirs in encode_pairs(a, b, others):
         found |= map(_compare_whole, batch, ours, theirs)
     return tuple(found[text] for text in texts)
 
 
-def _find_equal(a: Snapshot, b: Snapshot, texts: Sequence[str]) -> dict[str, TextComparison]:
-    """The texts that both encode alike, as ids alone tell, which is a third quicker than with offsets.
-
-    It stops where most texts differ: to ask for the offsets of the others at once is quicker then.
-    """
-    found: dict[str, TextComparison] = {}
-    shared = _SharedIds(a, b)
-    for batch, ours, theirs in encode_pairs(a, b, texts, offsets=False):
-        ids = [encoding.ids for encoding in ours]
-        same = [x == y.ids for x, y in zip(ids, theirs, strict=True)]
-        doubtful = shared.find_doubtful(set().union(*compress(ids, same)))
-        if doubtful:
-            same = [equal and doubtful.isdisjoint(numbers) for equal, numbers in zip(same, ids, strict=True)]
-        for text, numbers in compress(zip(batch, ids, strict=True), same):
-            count = len(numbers)
-            found[text] = TextComparison(text=text, a_count=count, b_count=count, first_divergence=None)
-        if sum(same) * 2 < len(batch):
-            break
-    return found
-
-
-class _SharedIds:
-    """Which ids stand for one and the same token in both snapshots.
-
-    An id can stand for two: in two vocabularies, and in one for all unknown pieces (Unigram).
-    """
-
-    def __init__(self, a: Snapshot, b: Snapshot) -> None:
-        self._names = a.tokenizer.id_to_token, b.tokenizer.id_to_token
-        self._seen: set[int] = set()
-        self._doubtful = {find_unknown_id(a), find_unknown_id(b)}
-
-    def find_doubtful(self, numbers: set[int]) -> set[int]:
-        """Those of these ids that do not."""
-        ours, theirs = self._names
-        fresh = numbers - self._seen
-        self._doubtful |= {number for number in fresh if ours(number) != theirs(number)}
-        self._seen |= fresh
-        return numbers & self._doubtful
+def _count_alike(a: Snapshot, b: Snapshot, texts: Sequence[str]) -> dict[str, int]:
+    """Those of the texts that are encoded alike and are quickly known to be, each with its count."""
+    if len(texts) == 1:
+        return {}
+    short = [text for text in texts if len(text) <= _LONG_CHARACTERS]
+    alike, doubtful = count_by_words(a, b, short)
+    return alike | count_equal(a, b, [text for text in short if text not in alike and text not in doubtful])
 
 
 def _compare_whole(text: str, ours: Encoding, theirs: Encoding) -> tuple[str, TextComparison]:
@@ -126,7 +99,7 @@ def compare_named(a: Snapshot, b: Snapshot, texts: Mapping[str, str]) -> dict[st
     return dict(zip(texts, compare_snapshots(a, b, list(texts.values())), strict=True))
 
 
-def list_divergences(a: Snapshot, b: Snapshot, text: str, *, context: int = 3) -> pd.DataFrame:
+def list_divergences(a: Snapshot, b: Snapshot, text: str, *, context: int = _CONTEXT) -> pd.DataFrame:
     """Every place where two snapshots part on a text, in order, one row for each. Linear in the text.
 
     ``index_a`` and ``index_b`` count tokens, ``char_start`` and ``char_end`` are code points of the text; ``before``
@@ -169,7 +142,8 @@ def find_divergence(text: str, a: Encoding, b: Encoding) -> Divergence | None:
     if not gaps:
         return None
     span = locate_one(ours, theirs, gaps[0], length=len(text))
-    return _make_divergence(text, ours.tokens, theirs.tokens, gaps[0], span)
+    end = gaps[1].a_start if len(gaps) > 1 else len(ours.tokens)
+    return _make_divergence(text, ours.tokens, theirs.tokens, gaps[0], span, end=end)
 
 
 def _find_quickly(text: str, a: Encoding, b: Encoding) -> Divergence | None:
@@ -177,11 +151,13 @@ def _find_quickly(text: str, a: Encoding, b: Encoding) -> Divergence | None:
     ours, theirs = ShortSide.read(a), ShortSide.read(b)
     gap = find_only_gap(ours, theirs)
     span = None if gap is None else find_span(ours, theirs, gap)
-    return None if gap is None or span is None else _make_divergence(text, ours.tokens, theirs.tokens, gap, span)
+    if gap is None or span is None:
+        return None
+    return _make_divergence(text, ours.tokens, theirs.tokens, gap, span, end=len(ours.tokens))
 
 
-def _make_divergence(text: str, a: list[str], b: list[str], gap: Gap, span: tuple[int, int]) -> Divergence:
-    """The index is the same on both sides: up to here every token is."""
+def _make_divergence(text: str, a: list[str], b: list[str], gap: Gap, span: tuple[int, int], *, end: int) -> Divergence:
+    """The index is the same on both sides: up to here every token is. ``end`` is where they part again, in A."""
     return Divergence(
         index=gap.a_start,
         char_start=span[0],
@@ -189,6 +165,8 @@ def _make_divergence(text: str, a: list[str], b: list[str], gap: Gap, span: tupl
         text=text[slice(*span)],
         a_tokens=tuple(a[gap.a_start : gap.a_end]),
         b_tokens=tuple(b[gap.b_start : gap.b_end]),
+        before=tuple(a[max(0, gap.a_start - _CONTEXT) : gap.a_start]),
+        after=tuple(a[gap.a_end : min(end, gap.a_end + _CONTEXT)]),
     )
 
 
@@ -208,7 +186,7 @@ def _describe(text: str, a: Side, b: Side, gap: Gap, span: tuple[int, int]) -> d
 def describe_place(comparison: TextComparison) -> str:
     """The diverging characters in words.
 
-    >>> gap = Divergence(index=1, char_start=3, char_end=4, text=" ", a_tokens=("▁",), b_tokens=())
+    >>> gap = Divergence(index=1, char_start=3, char_end=4, text=" ", a_tokens=("▁",), b_tokens=(), before=(), after=())
     >>> describe_place(TextComparison(text="end ", a_count=2, b_count=1, first_divergence=gap))
     'the trailing space (character 3)'
     """

@@ -18,7 +18,9 @@ _BATCH_CHARACTERS = 1_000_000  # an encoding takes 20 to 150 bytes for a charact
 _Pair: TypeAlias = tuple[list[str], list[Encoding], list[Encoding]]
 
 
-def encode_pairs(a: Snapshot, b: Snapshot, texts: Sequence[str], *, offsets: bool = True) -> Iterator[_Pair]:
+def encode_pairs(
+    a: Snapshot, b: Snapshot, texts: Sequence[str], *, offsets: bool = True, special: bool = True
+) -> Iterator[_Pair]:
     """The texts in batches, each with its encodings by ``a`` and by ``b``; without ``offsets`` it is a third quicker.
 
     The next batch is encoded while the caller looks at this one: the Rust library does not hold the interpreter. A text
@@ -37,7 +39,9 @@ def encode_pairs(a: Snapshot, b: Snapshot, texts: Sequence[str], *, offsets: boo
         for batch in _make_batches(texts):
             if running and len(batch) == 1:
                 yield finish()
-            sides = [pool.submit(snapshot.encode_batch, batch, offsets=offsets) for snapshot in snapshots]
+            sides = [
+                pool.submit(snapshot.encode_batch, batch, offsets=offsets, special=special) for snapshot in snapshots
+            ]
             running.append((batch, sides))
             if len(running) > 1:
                 yield finish()

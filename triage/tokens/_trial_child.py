@@ -36,7 +36,7 @@ _LETTERS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
 _CONTRACTION = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
 _HEAD = r"[^\r\n\p{L}\p{N}]?"
-_KNOWN = {
+KNOWN_PATTERNS = {
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
     rf"{_CONTRACTION}|{_LETTERS}|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*{_ENDING}",
     rf"{_CONTRACTION}|{_LETTERS}|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*{_ENDING}",
@@ -109,7 +109,7 @@ def flatten(step: Any, children: str) -> Iterator[dict[str, Any]]:
 
 def find_slow_pattern(stage: str, pattern: dict[str, str]) -> Iterator[str]:
     regex = pattern.get("Regex")
-    if regex is not None and regex not in _KNOWN and not _ONE_ATOM.fullmatch(regex):
+    if regex is not None and regex not in KNOWN_PATTERNS and not _ONE_ATOM.fullmatch(regex):
         yield f"the {stage}'s regular expression {regex[:80]!r}"
 
 

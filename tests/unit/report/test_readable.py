@@ -100,13 +100,21 @@ LINES = "\n".join("<" * 900 for _ in range(4000))
         bundle(**{"text/markdown": BIG}),
         bundle(**{"text/plain": LINES}),
         bundle(**{"image/png": BIG, "text/plain": "A big picture."}),
+        bundle(**{"image/png": "x", "text/plain": BIG}),
+        bundle(**{"text/html": "<p>" + "word " * 40_000}),
     ],
-    ids=["line", "lines", "error", "html", "markdown", "plain", "picture"],
+    ids=["line", "lines", "error", "html", "markdown", "plain", "picture", "alt", "markup"],
 )
 def test_no_output_makes_a_page_bigger_than_two_megabytes(output):
     cells = [prose("# Title"), *[code(f"show({n})", output) for n in range(12)]]
     page = render_report({"cells": cells}, result=make_result(BIG), log=LINES)
     assert len(page.encode()) < 2_000_000
+
+
+def test_a_table_that_is_too_big_is_shown_as_its_text():
+    cells = [code("frame", bundle(**{"text/html": f"<p>{BIG}</p>", "text/plain": "the same as text"}))]
+    [block] = read_body({"cells": cells}).blocks
+    assert block.outputs[0].text.tail == "the same as text"
 
 
 def test_what_is_left_out_is_named():

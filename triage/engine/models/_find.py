@@ -11,10 +11,11 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from triage.engine.cache import build_whole, find_cache
+from triage.engine.cache import build_whole
 from triage.engine.environment import prepare_import
 from triage.engine.versions import read_versions
 from triage.errors import CheckpointError
+from triage.files import find_cache
 
 # name -> (module of this package, variant that its `build` is given)
 _TINY: dict[str, tuple[str, str]] = {

@@ -1,12 +1,14 @@
 """The program: REQUEST in, ANSWER out.
 
-REQUEST: ``{jobs: [{folder, model_impl, tensors: [[key, dtype, shape]…], trace: [key…]}…]}``. ANSWER: the versions and
+REQUEST: ``{jobs: [{folder, model_impl, tensors: [[key, dtype, shape]…], trace: [key…], renames: {key:
+name}}…]}``. ANSWER: the versions and
 where they come from, and for each job its answer, or ``{error}``.
 """
 
 import copy
 import json
 import os
+import resource
 import sys
 import traceback
 from pathlib import Path
@@ -14,9 +16,13 @@ from typing import Any
 
 from ._build import Built, CannotBuildError, build
 from ._flow import Flow
-from ._load import Names, NeedsDataError, Outcome, describe_last_step, load_all
+from ._load import NeedsDataError, Outcome, load_all
+from ._names import Names, describe_last_step
 from ._needs import find_missing
+from ._parts import PartAsker
 from ._watch import list_rules, map_and_watch
+
+_MEMORY_BYTES = 24 * 2**30  # of address space, of which torch reserves a lot; no weight takes any
 
 
 def answer_job(job: dict[str, Any]) -> dict[str, Any]:
@@ -27,10 +33,10 @@ def answer_job(job: dict[str, Any]) -> dict[str, Any]:
     asked = map_and_watch(copy.deepcopy(built.mapper), keys, job["trace"]) if built.mapper is not None else None
     places = {**dict(built.model.named_buffers()), **built.expected}
     flow = Flow(places)
-    names = Names(traced=frozenset() if asked else frozenset(job["trace"]))
+    names = Names(traced=frozenset() if asked else frozenset(job["trace"]), renames=job["renames"])
     outcome = load_all(built.load, job["tensors"], flow, names)
     if asked is not None:
-        mapped, traces, gaps = asked
+        mapped, traces, gaps = {**asked[0], **job["renames"]}, *asked[1:]
         rules = list_rules(copy.deepcopy(built.mapper))
         _set_ties_aside(outcome, flow, mapped, built)
     else:
@@ -39,7 +45,14 @@ def answer_job(job: dict[str, Any]) -> dict[str, Any]:
     expected = {name: list(tensor.shape) for name, tensor in built.expected.items()}
     for name in flow.writes:  # a buffer that the checkpoint fills is wanted after all
         expected.setdefault(name, list(places[name].shape))
-    missing, partial = find_missing(expected, flow, outcome.fates)
+    shapes = {key: shape for key, _, shape in job["tensors"]}
+    lost = {
+        stem: shapes[key]
+        for key, stem in names.stems.items()
+        if outcome.fates[key][0] in {"unexpected", "ignored"} and stem not in built.aliases
+    }
+    asker = PartAsker(built.load, built.model, places, lost)
+    missing, partial = find_missing(expected, flow, outcome.fates, names.stems, asker.ask)
     if built.quantized:  # scales that vLLM makes itself need no tensor: its own check of quantized models knows them
         missing, partial = {name: shape for name, shape in missing.items() if name in _track(built, outcome)}, {}
     return {
@@ -48,6 +61,7 @@ def answer_job(job: dict[str, Any]) -> dict[str, Any]:
         "model_class": built.model_class,
         "stand_in": built.stand_in,
         "mapped": mapped,
+        "stems": names.stems,
         "fates": {key: [status, name, shape] for key, (status, name, shape) in outcome.fates.items()},
         "reached": {key: homes for key, homes in flow.reached.items() if len(homes) > 1},
         "missing": missing,
@@ -80,7 +94,7 @@ def _finish_names(
     mapped: dict[str, str | None] = {}
     loader = f"{type(built.model).__name__}.load_weights"
     for key, (status, name, _) in outcome.fates.items():
-        between = names.mapped.get(key, key)
+        between = names.mapped.get(key, names.renames.get(key, key))
         mapped[key] = between if status == "unexpected" or (status == "ignored" and between is None) else name
         if key in traced:
             notes = names.notes.setdefault(key, [])
@@ -106,8 +120,17 @@ def _track(built: Built, outcome: Outcome) -> frozenset[str]:
     return frozenset()
 
 
+def _limit_memory() -> None:
+    """A configuration of a billion layers must fail here, not take the machine along."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if hard == resource.RLIM_INFINITY or hard > _MEMORY_BYTES:
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, hard))
+
+
 def main() -> None:
     """Answers every job; one that fails says so, and the others go on."""
+    _limit_memory()
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     import transformers

@@ -9,9 +9,6 @@ import torch
 
 from ._load import Load
 
-# What building says of a model or a pair of versions that does not fit, beside bugs of triage's own.
-BUILD_ERRORS = (ImportError, OSError, ValueError, LookupError, RuntimeError, AttributeError, TypeError, AssertionError)
-
 _ABSENT_OPERATOR = re.compile(r"'_OpNamespace' '(\w+)' object has no attribute '(\w+)'")
 _MAX_STAND_INS = 50
 _SERVED_TYPES: set[str] = set()
@@ -47,7 +44,7 @@ def build(folder: str, model_impl: str) -> Built:
         if model_impl == "transformers":
             return _build_backend(folder, "as asked for")
         return _build_through_vllm(folder, model_impl)
-    except BUILD_ERRORS as error:
+    except Exception as error:
         words = " ".join(f"{type(error).__name__}: {error}".split())
         raise CannotBuildError(words) from error
 
@@ -58,13 +55,22 @@ def _build_backend(folder: str, reason: str) -> Built:
 
     config = AutoConfig.from_pretrained(folder)
     # The real backend changes the classes of Transformers that it serves, for good: no stand-in in this process then.
-    if getattr(config, "quantization_config", None) is None and config.model_type not in _SERVED_TYPES:
+    plain = getattr(config, "quantization_config", None) is None and not _is_pooling(config)
+    if plain and config.model_type not in _SERVED_TYPES:
         built = _build_stand_in(config, reason)
         # Experts are merged by the backend's own layers, which need vLLM's whole configuration.
         if not any(name.rpartition(".")[2] == "experts" for name, _ in built.model.named_modules()):
             return built
     _SERVED_TYPES.add(config.model_type)
     return _build_through_vllm(folder, "transformers", reason)
+
+
+def _is_pooling(config: Any) -> bool:
+    """Whether the backend has a class with another head, or none, for the model: an embedder, a classifier."""
+    from vllm.config.model import try_match_architecture_defaults
+
+    found = try_match_architecture_defaults((config.architectures or [""])[0])
+    return found is not None and found[1][0] == "pooling"
 
 
 def _build_stand_in(config: Any, reason: str) -> Built:

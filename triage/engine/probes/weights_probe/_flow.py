@@ -50,17 +50,21 @@ class Flow(TorchDispatchMode):  # type: ignore[misc]
         self.taken: dict[str, dict[Region | None, int]] = {}  # by key, the parts of its tensor that were copied
         self.part_shape: dict[str, tuple[int, ...]] = {}  # by key, the shape of the place that it was last copied to
 
-    def feed(self, tensors: Iterable[tuple[str, torch.Tensor]]) -> Iterator[tuple[str, torch.Tensor]]:
-        """Hands tensors to a loader and follows them."""
+    def feed(
+        self, tensors: Iterable[tuple[str, torch.Tensor]], name_key: Callable[[str], str | None]
+    ) -> Iterator[tuple[str, torch.Tensor]]:
+        """Hands tensors to a loader under the names that ``name_key`` gives (None: not at all) and follows them."""
         self.fed, self.exhausted, self.max_lag = [], False, 0
         for key, tensor in tensors:
+            if (name := name_key(key)) is None:
+                continue
             number = _identify(tensor)
             self._kept.append(tensor)
             self._keys[number] = frozenset([key])
             self._own[number] = key
             self._place[key] = len(self.fed)
             self.fed.append(key)
-            yield key, tensor
+            yield name, tensor
         self.exhausted = True
 
     def find_keys(self, tensor: torch.Tensor) -> frozenset[str]:

@@ -1,68 +1,37 @@
-"""Whether this machine can run the cases, and what mends it where it cannot."""
+"""Python, torch, vLLM and what must match them."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-import psutil
 from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion, Version
 
-from triage.engine.cache import find_cache
+from triage.doctor._check import Check
+from triage.engine._names import find_missing_names
 from triage.engine.environment import Platform, needs_torchvision_shim, read_platform, read_torch_build
 from triage.engine.versions import KNOWN_VLLM, read_versions
 from triage.errors import MissingDependencyError
 
-_CACHE_BYTES = 3 * 2**30  # tiny checkpoints, and a few historical versions of vLLM at 0.4 GB each
-_MEMORY_BYTES = 4 * 2**30  # one CPU server with a tiny checkpoint, and the notebook kernel beside it
+# torchvision 0.N belongs to torch 2.(N - 15); both projects keep in step since torch 2.0.
+_TORCHVISION_AHEAD = 15
+_WHEELS_PYTHON = (3, 12)
+_NO_VLLM = "make setup, or use the Python of a vLLM ROCm image"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """One thing a case needs. ``detail`` is what was found, ``mend`` a command or a sentence, empty if all is well."""
-
-    name: str
-    ok: bool
-    detail: str
-    mend: str = ""
-
-
-def check_machine() -> tuple[Check, ...]:
-    """All checks, in the order in which a failure of one explains those below it. Imports neither torch nor vLLM.
-
-    >>> [check.name for check in check_machine()][:2]
-    ['python', 'torch']
-    """
-    checks: tuple[Callable[[], Check], ...] = (
-        _check_python,
-        _check_torch,
-        _check_vllm,
-        _check_torchvision,
-        _check_torchaudio,
-        _check_nvidia_packages,
-        _check_device,
-        _check_memory,
-        _check_cache,
-    )
-    return tuple(check() for check in checks)
-
-
-def _read_platform_or_none() -> Platform | None:
+def read_platform_or_none() -> Platform | None:
     try:
         return read_platform()
     except MissingDependencyError:
         return None
 
 
-def _check_python() -> Check:
+def check_python() -> Check:
     version = ".".join(map(str, sys.version_info[:3]))
-    if _read_platform_or_none() is Platform.ROCM and sys.version_info[:2] != (3, 12):
+    if read_platform_or_none() is Platform.ROCM and sys.version_info[:2] != _WHEELS_PYTHON:
         return Check(
             name="python",
             ok=False,
@@ -72,7 +41,7 @@ def _check_python() -> Check:
     return Check(name="python", ok=True, detail=version)
 
 
-def _check_torch() -> Check:
+def check_torch() -> Check:
     try:
         build = read_torch_build()
     except MissingDependencyError as error:
@@ -88,12 +57,10 @@ def _check_torch() -> Check:
     return Check(name="torch", ok=True, detail=f"{build['__version__']} ({runtime})")
 
 
-def _check_vllm() -> Check:
+def check_vllm() -> Check:
     version = read_versions()["vllm"]
     if version is None or find_spec("vllm") is None:
-        return Check(
-            name="vllm", ok=False, detail="not installed", mend="make setup, or use the Python of a vLLM ROCm image"
-        )
+        return Check(name="vllm", ok=False, detail="not installed", mend=_NO_VLLM)
     if not SpecifierSet(KNOWN_VLLM).contains(version, prereleases=True):
         return Check(
             name="vllm",
@@ -104,7 +71,7 @@ def _check_vllm() -> Check:
     return Check(name="vllm", ok=True, detail=version)
 
 
-def _check_torchvision() -> Check:
+def check_torchvision() -> Check:
     if find_spec("torchvision") is None:
         return Check(
             name="torchvision",
@@ -113,6 +80,13 @@ def _check_torchvision() -> Check:
             mend="pip install --no-deps torchvision, in the version that matches torch",
         )
     version = metadata.version("torchvision")
+    if (wanted := _find_wanted_torchvision()) and not version.startswith(f"{wanted}."):
+        return Check(
+            name="torchvision",
+            ok=False,
+            detail=f"{version} beside torch {read_torch_build()['__version__']}, which goes with {wanted}",
+            mend=f"{sys.executable} -m pip install --no-deps 'torchvision=={wanted}.*'",
+        )
     if find_spec("torch") is not None and needs_torchvision_shim():
         return Check(
             name="torchvision", ok=True, detail=f"{version} for CUDA beside another torch; triage declares its schemas"
@@ -120,12 +94,34 @@ def _check_torchvision() -> Check:
     return Check(name="torchvision", ok=True, detail=version)
 
 
-def _check_torchaudio() -> Check:
+def _find_wanted_torchvision() -> str | None:
+    """The torchvision of the installed torch, as ``0.28``; None for a torch that it cannot be told of."""
+    try:
+        release = Version(str(read_torch_build()["__version__"])).release
+    except (MissingDependencyError, InvalidVersion):
+        return None
+    return f"0.{release[1] + _TORCHVISION_AHEAD}" if len(release) > 1 and release[0] == 2 else None
+
+
+def check_adapters() -> Check:
+    """The names of vLLM that triage looks up, in the files of the installed version; nothing is imported."""
+    if find_spec("vllm") is None:
+        return Check(name="vllm names", ok=False, detail="vLLM is not installed", mend=_NO_VLLM)
+    missing = find_missing_names()
+    return Check(
+        name="vllm names",
+        ok=not missing,
+        detail=f"moved or gone: {', '.join(missing)}" if missing else "all are where triage looks for them",
+        mend="Add their new homes to triage/engine/_names.py" if missing else "",
+    )
+
+
+def check_torchaudio() -> Check:
     """A CUDA build beside a CPU torch breaks ``import transformers``, and with it vLLM."""
     if find_spec("torchaudio") is None:
         return Check(name="torchaudio", ok=True, detail="not installed, not needed")
     version = metadata.version("torchaudio")
-    if _read_platform_or_none() is Platform.CPU and not version.endswith("+cpu"):
+    if read_platform_or_none() is Platform.CPU and not version.endswith("+cpu"):
         return Check(
             name="torchaudio",
             ok=False,
@@ -135,9 +131,9 @@ def _check_torchaudio() -> Check:
     return Check(name="torchaudio", ok=True, detail=version)
 
 
-def _check_nvidia_packages() -> Check:
+def check_nvidia_packages() -> Check:
     names = sorted({d.metadata["Name"] for d in metadata.distributions() if d.metadata["Name"].startswith("nvidia-")})
-    if names and _read_platform_or_none() is Platform.ROCM:
+    if names and read_platform_or_none() is Platform.ROCM:
         return Check(
             name="nvidia packages",
             ok=False,
@@ -145,50 +141,3 @@ def _check_nvidia_packages() -> Check:
             mend=f"{sys.executable} -m pip uninstall -y {' '.join(names)}",
         )
     return Check(name="nvidia packages", ok=True, detail=", ".join(names) or "none")
-
-
-def _check_device() -> Check:
-    kfd = Path("/dev/kfd")
-    if not kfd.exists():
-        if _read_platform_or_none() is Platform.ROCM:
-            return Check(
-                name="device",
-                ok=False,
-                detail="torch is built for HIP, and there is no /dev/kfd",
-                mend="Start the container with --device /dev/kfd --device /dev/dri --group-add=video",
-            )
-        return Check(name="device", ok=True, detail="no AMD GPU: cases run on the CPU, and say what needs a device")
-    if not os.access(kfd, os.R_OK | os.W_OK):
-        return Check(
-            name="device",
-            ok=False,
-            detail="/dev/kfd is there and may not be opened",
-            mend="Join its groups: usermod -aG video,render $USER, then log in again",
-        )
-    return Check(name="device", ok=True, detail="/dev/kfd")
-
-
-def _check_memory() -> Check:
-    available = psutil.virtual_memory().available
-    return Check(
-        name="memory",
-        ok=available >= _MEMORY_BYTES,
-        detail=f"{available / 2**30:.1f} GiB available",
-        mend="" if available >= _MEMORY_BYTES else f"Free at least {_MEMORY_BYTES / 2**30:.0f} GiB",
-    )
-
-
-def _check_cache() -> Check:
-    cache = find_cache()
-    existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
-    free = shutil.disk_usage(existing).free
-    if not os.access(existing, os.W_OK):
-        return Check(
-            name="cache", ok=False, detail=f"{existing} cannot be written", mend="Set TRIAGE_CACHE to another folder"
-        )
-    return Check(
-        name="cache",
-        ok=free >= _CACHE_BYTES,
-        detail=f"{free / 2**30:.1f} GiB free",
-        mend="" if free >= _CACHE_BYTES else "Free space, or set TRIAGE_CACHE to a folder on another disk",
-    )

@@ -22,7 +22,7 @@ COLOURS = {0: "green", 3: "yellow", 4: "red"}  # by the exit code that a verdict
 
 
 @contextmanager
-def show_progress(console: Console, plans: Sequence[Plan]) -> Iterator[Observer]:
+def show_run(console: Console, plans: Sequence[Plan]) -> Iterator[Observer]:
     """An observer that shows the run on the console; the live table leaves nothing behind."""
     if not console.is_terminal:
         yield Lines(console)
