@@ -7,12 +7,12 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.fleet.cluster import NODES
+from tests.fleet.cluster import NODES, Cluster
 from tests.notebooks.shelf import Shelf, code, parameters
 from tests.verify.repository import ALWAYS, COMMAND, NEVER, Repository
 from triage.errors import InputError
@@ -87,6 +87,23 @@ def wait_until(ready: Callable[[], object], *, limit_s: float = 90) -> None:
 
 
 @pytest.fixture
+def drive(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., Driver]]:
+    """Starts a driver; whatever becomes of the test, neither it nor a job of it is left."""
+    drivers: list[Driver] = []
+
+    def start(repository: Repository, *words: str) -> Driver:
+        drivers.append(Driver(repository, tmp_path, *words))
+        return drivers[-1]
+
+    yield start
+    for driver in drivers:
+        driver.process.kill()
+        driver.process.communicate()
+    cluster.ask("scancel", "--name", "triage-verify")
+    wait_until(lambda: not cluster.list_jobs("running,pending,completing"))
+
+
+@pytest.fixture
 def waiting(tmp_path: Path) -> Repository:
     repository = Repository(tmp_path, setting=ALWAYS)
     repository.write("sub/check.py", WAITING)
@@ -94,8 +111,8 @@ def waiting(tmp_path: Path) -> Repository:
     return repository
 
 
-def test_pairs_are_spread_over_the_nodes_and_the_receipt_is_the_same_as_here(cluster, waiting, tmp_path):
-    driver = Driver(waiting, tmp_path, "--runs", "4", "--nodes", "all")
+def test_pairs_are_spread_over_the_nodes_and_the_receipt_is_the_same_as_here(cluster, drive, waiting):
+    driver = drive(waiting, "--runs", "4", "--nodes", "all")
     driver.open_gate()
     receipt = driver.finish()
     attempts = receipt["attempts"]
@@ -110,8 +127,8 @@ def test_pairs_are_spread_over_the_nodes_and_the_receipt_is_the_same_as_here(clu
     assert cluster.list_jobs("running,pending") == []
 
 
-def test_a_cancelled_job_is_counted_as_lost_and_submitted_again(cluster, waiting, tmp_path):
-    driver = Driver(waiting, tmp_path, "--runs", "3", "--nodes", "all")
+def test_a_cancelled_job_is_counted_as_lost_and_submitted_again(cluster, drive, waiting):
+    driver = drive(waiting, "--runs", "3", "--nodes", "all")
     driver.wait_for_runs()
     running = next(line.split()[0] for line in cluster.list_jobs("running"))
     cluster.ask("scancel", running)
@@ -123,8 +140,8 @@ def test_a_cancelled_job_is_counted_as_lost_and_submitted_again(cluster, waiting
     assert len(receipt["attempts"]) == 7
 
 
-def test_runs_on_a_node_that_dies_are_lost_and_made_elsewhere(cluster, waiting, tmp_path):
-    driver = Driver(waiting, tmp_path, "--runs", "2")
+def test_runs_on_a_node_that_dies_are_lost_and_made_elsewhere(cluster, drive, waiting):
+    driver = drive(waiting, "--runs", "2")
     node = driver.wait_for_runs(2)[0]
     cluster.kill_node(node)
     try:
@@ -139,15 +156,15 @@ def test_runs_on_a_node_that_dies_are_lost_and_made_elsewhere(cluster, waiting, 
     assert {a["node"] for a in receipt["attempts"] if a["outcome"] != "lost"} <= {name_node(name) for name in NODES}
 
 
-def test_a_driver_that_dies_is_followed_by_another_without_running_anything_twice(cluster, waiting, tmp_path):
-    driver = Driver(waiting, tmp_path, "--runs", "2", "--parallel", "1")
+def test_a_driver_that_dies_is_followed_by_another_without_running_anything_twice(cluster, drive, waiting):
+    driver = drive(waiting, "--runs", "2", "--parallel", "1")
     driver.wait_for_runs()
     jobs = cluster.list_jobs("running,pending")
     driver.process.kill()
     driver.process.communicate()
     driver.resume()
-    time.sleep(1.5)
-    assert {job.split()[0] for job in cluster.list_jobs("running,pending")} == {job.split()[0] for job in jobs}
+    driver.wait_for_runs(2)
+    assert set(jobs) <= set(cluster.list_jobs("running,pending"))
     driver.open_gate()
     receipt = driver.finish()
     assert (receipt["before"]["runs"], receipt["after"]["runs"]) == (2, 2)
@@ -155,8 +172,8 @@ def test_a_driver_that_dies_is_followed_by_another_without_running_anything_twic
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_driver_that_is_told_to_stop_leaves_no_job(cluster, waiting, tmp_path, signum):
-    driver = Driver(waiting, tmp_path, "--runs", "4", "--parallel", "2")
+def test_a_driver_that_is_told_to_stop_leaves_no_job(cluster, drive, waiting, signum):
+    driver = drive(waiting, "--runs", "4", "--parallel", "2")
     driver.wait_for_runs()
     driver.process.send_signal(signum)
     complaints = driver.process.communicate(timeout=60)[1]
@@ -165,18 +182,18 @@ def test_a_driver_that_is_told_to_stop_leaves_no_job(cluster, waiting, tmp_path,
     wait_until(lambda: not cluster.list_jobs("running,pending,completing"))
 
 
-def test_a_bad_node_is_told_from_a_bad_fix(cluster, tmp_path):
+def test_a_bad_node_is_told_from_a_bad_fix(drive, tmp_path):
     repository = Repository(tmp_path)
     repository.write("sub/check.py", NODE_DEPENDENT)
     repository.commit()
-    driver = Driver(repository, tmp_path, "--runs", "8", "--nodes", "all", "--parallel", "1")
+    driver = drive(repository, "--runs", "8", "--nodes", "all", "--parallel", "1")
     receipt = driver.finish()
     assert [node["node"] for node in receipt["statistics"]["bad_nodes"]] == [name_node("triage-b")]
     assert receipt["verdict"] == "INSUFFICIENT"
     assert f"{name_node('triage-b')} is worse than the others" in " ".join(receipt["explanation"])
 
 
-def test_a_command_that_no_node_can_run_is_told_at_once(cluster, waiting, tmp_path):
+def test_a_command_that_no_node_can_run_is_told_at_once(cluster, tmp_path):
     words = ["verify", "--env", "A=1", "--on", "slurm", "--runs", "2", "--out", str(tmp_path / "out"), "--", "no-such"]
     command = [sys.executable, "-m", "triage.cli", *words]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
@@ -205,8 +222,8 @@ def test_what_is_left_open_is_taken_from_the_cluster(cluster):
     assert (options.partition, options.nodes, options.gpus, options.longest_s) == ("short", ("triage-b",), 1, 3600)
 
 
-def test_a_job_that_can_never_start_is_an_error_and_not_a_wait(cluster, waiting, tmp_path):
-    driver = Driver(waiting, tmp_path, "--runs", "2", "--gpus", "64")
+def test_a_job_that_can_never_start_is_an_error_and_not_a_wait(cluster, drive, waiting):
+    driver = drive(waiting, "--runs", "2", "--gpus", "64")
     complaints = driver.process.communicate(timeout=60)[1]
     assert driver.process.returncode == SlurmError.exit_code
     assert "Slurm" in complaints
