@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 
 from tests.unit.test_docs import read_section
 from triage.cases import read_case
+from triage.checkpoints import Proposal
 from triage.engine.models import find_model
 from triage.logs import write_sample
 from triage.report import plan_cases, reproduce_cases
@@ -118,6 +119,12 @@ def test_watch(tmp_path: Path) -> None:
     check("watch", *records)
 
 
+def test_verify(tmp_path: Path) -> None:
+    code = "import os; assert 'FIXED' in os.environ, 'broken'"
+    words = ("--env", "FIXED=1", "--runs", 4, "--revert", "--out", tmp_path / "out", "--json")
+    check("verify", ask("verify", *words, "--", sys.executable, "-c", code))
+
+
 def test_run(tmp_path: Path) -> None:
     """The records of a run that is stopped before it starts, and a whole result."""
     import threading
@@ -167,11 +174,16 @@ def test_keys(tmp_path: Path) -> None:
     for name, shape in {"narrow": (2, 3), "wide": (2, 4)}.items():
         save_file({"a.weight": np.zeros(shape, np.float32)}, tmp_path / f"{name}.safetensors")
     other = ask("keys", tmp_path / "narrow.safetensors", "--against", tmp_path / "wide.safetensors", "--json")
-    check("keys", against, suggested, model, other | {"confirmed": CONFIRMED, "suggested_rules": [NOTED]})
+    check("keys", against, suggested, model, other | {"suggested_rules": [{"note": "x"}]} | COSTLY)
 
 
-CONFIRMED = dict.fromkeys(("answered", "refused_keys", "error", "startup_s"))  # an engine start takes half a minute
-NOTED = {"note": "x"}
+# What takes an engine start, or minutes of trials on other architectures.
+COSTLY = {
+    "confirmed": dict.fromkeys(("answered", "refused_keys", "error", "startup_s")),
+    "impact": [{"architecture": "x"}],
+    "proposal": dict.fromkeys(Proposal.__dataclass_fields__),
+    "with_suggested_rules": {"matched": 1},
+}
 
 
 @pytest.mark.engine

@@ -175,6 +175,15 @@ def test_an_excerpt_with_pytests_error_alone_is_a_failure(tmp_path):
     assert describe(read(tmp_path, "collected 0 items\n")) == [(None, "collection")]
 
 
+def test_without_a_section_the_root_is_what_the_summary_says_and_not_the_test(tmp_path):
+    texts = [
+        f"{SUMMARY}\nFAILED a.py::{name} - IndexError: x - y\n= 1 failed in 1s =\n" for name in ("one", "two[a - b]")
+    ]
+    found = [read(tmp_path, text).failures[0] for text in texts]
+    assert [f.root.text for f in found] == ["IndexError: x - y"] * 2
+    assert len({f.signature for f in found}) == 1
+
+
 # --- pytest itself writes these
 
 SUITE = """

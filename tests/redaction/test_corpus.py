@@ -34,6 +34,14 @@ def test_no_planted_secret_is_left(planted, context):
         json.loads(left)
 
 
+def test_pictures_are_kept_and_what_stands_as_long_under_a_secret_name_is_not():
+    picture = "iVBORw0KGgo" + "aB3+/x9Q" * 4000
+    page = f'<img src="data:image/png;base64,{picture}"> "image/png": "{picture}"'
+    assert redact_text(page) == page
+    assert picture not in redact_text(f"export GOOGLE_CREDENTIALS={picture}")
+    assert picture not in redact_text(f'{{"auth_token": "{picture}"}}')
+
+
 @pytest.mark.parametrize("planted", PLANTED, ids=lambda planted: planted.name)
 def test_no_planted_secret_is_left_in_variables_and_nested_json(planted):
     assert planted.secret not in redact_value(planted.name, planted.value)

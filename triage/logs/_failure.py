@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from triage.redaction import redact_text
 from triage.result import Family
 
 _SHOWN = 400
-_SECRETS = (
-    (
-        re.compile(r"\b(?:hf_[A-Za-z0-9]{16,}|AKIA[0-9A-Z]{12,}|gh[pousr]_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{16,})"),
-        "(not recorded)",
-    ),
-    (
-        re.compile(
-            r"(\b[A-Z0-9_]*(?:TOKEN|SECRET|PASSWORD|API_KEY|ACCESS_KEY)[A-Z0-9_]*['\"]?\s*[:=]\s*['\"]?"
-            r"|(?i:\b(?:password|api[_-]?key)['\"]?\s*[:=]\s*['\"]?|\bbearer ))[^\s'\",}&]{6,}"
-        ),
-        r"\1(not recorded)",
-    ),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +26,7 @@ class LogLine:
         >>> LogLine.make(3, "HF_TOKEN=hf_abcdefghijklmnopqrst").text
         'HF_TOKEN=(not recorded)'
         """
-        for pattern, instead in _SECRETS:
-            text = pattern.sub(instead, text)
+        text = redact_text(text)
         return cls(n=n, text=text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…")
 
 

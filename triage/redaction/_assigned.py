@@ -29,7 +29,7 @@ _QUOTED = {
 }
 _CELL = re.compile(r"[^<>\n]{1,4096}")
 _CODE = re.compile(r"[\w.]*[(\[]|(?:None|True|False|str|bool|bytes|int|float|lambda|self|args|os)\b(?![\w-])")
-_TOKEN_LIKE = re.compile(r"(?=[^\d]*\d)(?=[^A-Za-z]*[A-Za-z])[\w+/=.:~-]{12,}")
+_TOKEN_LIKE = re.compile(r"(?=[^\d]*\d)(?=[^A-Za-z]*[A-Za-z])[\w+/=.:~-]{12,}|\ue000set-aside-[0-9]+\ue001")
 
 
 def find_assigned(text: str) -> Iterator[tuple[int, int]]:

@@ -11,7 +11,7 @@ import socket
 import sys
 import sysconfig
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from triage.files import find_cache
@@ -32,41 +32,50 @@ _BEFORE = r"(^|[^\w+./~-]|(?:\x1b|\\u001b)\[[\d;]*m)"
 _BEHIND = r"(?![\w.+=-])"
 
 
-def plan_names() -> list[tuple[re.Pattern[str], str]]:
-    """Patterns of what is folded, and what it becomes behind the pattern's first group."""
-    return _plan(tuple(sorted(list_paths().items())), _list_host_words(), find_user())
+def plan_names() -> list[tuple[str, re.Pattern[str], str]]:
+    """What is folded: a word that stands in it, its pattern, and what it becomes behind the pattern's first group."""
+    return _plan(_list_paths(str(find_cache()), str(Path.home())), _list_host_words(), find_user())
 
 
 @cache
 def _plan(
     paths: tuple[tuple[str, str], ...], host_words: tuple[str, ...], user: str | None
-) -> list[tuple[re.Pattern[str], str]]:
+) -> list[tuple[str, re.Pattern[str], str]]:
     words = [*sorted(paths, key=lambda pair: -len(pair[0])), *((word, "(host)") for word in host_words)]
     plan = [
-        (re.compile(f"{'()' if word.count('/') > 1 else _BEFORE}{re.escape(word)}{_BEHIND}", re.MULTILINE), name)
+        (word, re.compile(f"{'()' if word.count('/') > 1 else _BEFORE}{re.escape(word)}{_BEHIND}", re.MULTILINE), name)
         for word, name in words
     ]
     generic = "|".join(sorted(map(re.escape, GENERIC_USERS)))
     others = rf"(/(?:home|Users)/)(?!(?:{generic})(?![\w.-]))[A-Za-z_][\w.-]*(?=[/\"'\s:,;<>)\]]|$)"
-    plan.append((re.compile(rf"(?<![\w+]){others}", re.MULTILINE), "(user)"))
+    pattern = re.compile(rf"(?<![\w+]){others}", re.MULTILINE)
+    plan += [(root, pattern, "(user)") for root in ("/home/", "/Users/")]
     if user is not None:
         # As a folder, or before its host; anywhere else it may be a word of the language.
         word = re.escape(user)
-        plan.append((re.compile(rf"(/){word}(?=[/\"'\s:,;<>)\]\\]|$)", re.MULTILINE), "(user)"))
-        plan.append((re.compile(rf"(^|[\s\"'=(]){word}(?=@[\w(])", re.MULTILINE), "(user)"))
+        plan.append((f"/{user}", re.compile(rf"(/){word}(?=[/\"'\s:,;<>)\]\\]|$)", re.MULTILINE), "(user)"))
+        plan.append((f"{user}@", re.compile(rf"(^|[\s\"'=(]){word}(?=@[\w(])", re.MULTILINE), "(user)"))
     return plan
 
 
 def list_paths() -> dict[str, str]:
     """What a path is called instead. Only folders of somebody's own: /usr tells nothing."""
+    return dict(_list_paths(str(find_cache()), str(Path.home())))
+
+
+@cache
+def _list_paths(triage_cache: str, home: str) -> tuple[tuple[str, str], ...]:
+    """Kept: the real path of each asks the disk, and a log is redacted line by line."""
     checkout = str(Path(__file__).parents[2])
-    paths = {str(find_cache()): "$TRIAGE_CACHE", str(Path.home()): "~"}
+    paths = {triage_cache: "$TRIAGE_CACHE", home: "~"}
     if checkout not in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
         paths[checkout] = "(triage)"
     if sys.prefix != sys.base_prefix:
         paths[sys.prefix] = "(venv)"
     real = {os.path.realpath(path): name for path, name in paths.items()}
-    return {path: name for path, name in (real | paths).items() if path.count("/") > 1 or path == "/root"}
+    return tuple(
+        sorted((path, name) for path, name in (real | paths).items() if path.count("/") > 1 or path == "/root")
+    )
 
 
 def find_user() -> str | None:
@@ -105,9 +114,14 @@ def _list_host_words() -> tuple[str, ...]:
 
 def list_secrets(environ: Mapping[str, str]) -> list[str]:
     """The values of this process's secret variables as they may stand in a text: plain, in JSON, in HTML."""
+    return list(_list_secrets(tuple(environ.items())))
+
+
+@lru_cache(maxsize=8)
+def _list_secrets(variables: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
     found: set[str] = set()
-    for name, value in environ.items():
+    for name, value in variables:
         strength = rate_name(name)
         if strength and len(value) >= _SECRET_CHARS and not is_plain(value, strength):
             found |= {value, json.dumps(value)[1:-1], html.escape(value)}
-    return sorted(found, key=len, reverse=True)
+    return tuple(sorted(found, key=len, reverse=True))
