@@ -118,7 +118,7 @@ def test_the_picture_shows_the_noise_and_who_is_blamed() -> None:
     assert not math.isnan(axes.get_xlim()[0])
 
 
-def test_prefix_caching_is_tried_the_other_way_round() -> None:
+def test_prefix_caching_is_tried_the_other_way_round_than_the_default() -> None:
     on, off = (
         {s.name for s in plan_settings(["--max-num-seqs", "1"], {}, default_prefix_caching=flag)}
         for flag in (True, False)

@@ -40,12 +40,14 @@ def plan_settings(
     explicit_env: Mapping[str, str],
     *,
     default_prefix_caching: bool = False,
+    batch_sizes: Sequence[int] = (1,),
+    dtypes: Sequence[str] = ("float32",),
     processes: int = 2,
 ) -> tuple[Setting, ...]:
     """The defaults (in ``processes`` fresh servers, for the noise between them), all explicit settings, and each alone.
 
-    Each alone: prefix caching on (``default_prefix_caching`` says that it is on anyway: then off), one sequence at a
-    time, float32, and what ``explicit_env`` sets; the last only where it is read, on ROCm.
+    Each alone: prefix caching on (``default_prefix_caching`` says that it is on anyway: then off), each number of
+    sequences in a batch, each dtype, and what ``explicit_env`` sets; the last only where it is read, on ROCm.
     """
     caching = (
         Setting(name="no prefix caching", args=("--no-enable-prefix-caching",))
@@ -54,8 +56,8 @@ def plan_settings(
     )
     alone = [
         caching,
-        Setting(name="one sequence", args=("--max-num-seqs", "1")),
-        Setting(name="float32", args=("--dtype", "float32")),
+        *(Setting(name=f"batches of {size}", args=("--max-num-seqs", str(size))) for size in batch_sizes),
+        *(Setting(name=dtype, args=("--dtype", dtype)) for dtype in dtypes),
     ]
     if read_platform() is Platform.ROCM:
         alone += [Setting(name=f"{name}={value}", env={name: value}) for name, value in explicit_env.items()]

@@ -191,8 +191,12 @@ def _pin(option: str, value: JsonValue) -> str | None:
                 if value
                 else f"--no-{head.removeprefix('--')}{field}"
             )
-        case dict() | list():
+        case list() if value and all(isinstance(item, int) for item in value):
+            return f"{option} {' '.join(map(str, value))}"
+        case dict() if value:
             return f"{option} {shlex.quote(json.dumps(value))}"
+        case dict() | list():
+            return None  # how a list is said differs from option to option, and an empty one cannot be
         case _:
             text = str(value).removeprefix("torch.")
             return None if text.startswith("(") else f"{option}{'=' if '.' in option else ' '}{shlex.quote(text)}"
