@@ -202,7 +202,7 @@ def test_what_the_cluster_does_not_have_is_refused(cluster, options, words):
 
 def test_what_is_left_open_is_taken_from_the_cluster(cluster):
     options = check_options(SlurmOptions(nodes=("all",), exclude=(name_node("triage-a"),), time_limit_s=1e9))
-    assert (options.partition, options.nodes, options.gpus, options.time_limit_s) == ("short", ("triage-b",), 1, 3600)
+    assert (options.partition, options.nodes, options.gpus, options.longest_s) == ("short", ("triage-b",), 1, 3600)
 
 
 def test_a_job_that_can_never_start_is_an_error_and_not_a_wait(cluster, waiting, tmp_path):

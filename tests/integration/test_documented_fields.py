@@ -14,6 +14,9 @@ from safetensors.numpy import save_file
 
 from tests.unit.test_docs import read_section
 from triage.cases import read_case
+from triage.checkpoints import Proposal
+from triage.engine.models import find_model
+from triage.logs import write_sample
 from triage.report import plan_cases, reproduce_cases
 from triage.result import Arm, Evidence, Result
 
@@ -102,7 +105,8 @@ def test_env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_log(tmp_path: Path) -> None:
     path = tmp_path / "job.log"
     path.write_text(LOG)
-    check("log", ask("log", path, "--json"))
+    write_sample(tmp_path / "week")  # with retries
+    check("log", ask("log", path, "--json"), ask("log", tmp_path / "week", "--json"))
 
 
 def test_watch(tmp_path: Path) -> None:
@@ -113,6 +117,12 @@ def test_watch(tmp_path: Path) -> None:
         subprocess.run([sys.executable, "-m", "triage.cli", *words], capture_output=True, check=False)
         records.append(json.loads((tmp_path / name / "hang.json").read_text()))
     check("watch", *records)
+
+
+def test_verify(tmp_path: Path) -> None:
+    code = "import os; assert 'FIXED' in os.environ, 'broken'"
+    words = ("--env", "FIXED=1", "--runs", 4, "--revert", "--out", tmp_path / "out", "--json")
+    check("verify", ask("verify", *words, "--", sys.executable, "-c", code))
 
 
 def test_run(tmp_path: Path) -> None:
@@ -138,8 +148,18 @@ def test_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.engine
-def test_tokens() -> None:
-    check("tokens", ask("tokens", "tiny:e5-metaspace", "tiny:e5-whitespace", "--text", "Paris. ", "--all", "--json"))
+def test_tokens(tmp_path: Path) -> None:
+    two = ("tiny:e5-metaspace", "tiny:e5-whitespace")
+    third = tmp_path / "tokenizer.json"
+    third.write_bytes((find_model(two[0]) / "tokenizer.json").read_bytes())
+    check("tokens", ask("tokens", *two, third, "--text", "Paris. ", "--all", "--json"))
+
+
+def test_counts_and_snapshots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check("counts", ask("counts", "286/156/155/25", "284/154/154/24", "--json"))
+    (tmp_path / "models--owner--model" / "snapshots" / ("a" * 40)).mkdir(parents=True)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    check("snapshots", ask("snapshots", "--json"))
 
 
 @pytest.mark.engine
@@ -154,11 +174,16 @@ def test_keys(tmp_path: Path) -> None:
     for name, shape in {"narrow": (2, 3), "wide": (2, 4)}.items():
         save_file({"a.weight": np.zeros(shape, np.float32)}, tmp_path / f"{name}.safetensors")
     other = ask("keys", tmp_path / "narrow.safetensors", "--against", tmp_path / "wide.safetensors", "--json")
-    check("keys", against, suggested, model, other | {"confirmed": CONFIRMED, "suggested_rules": [NOTED]})
+    check("keys", against, suggested, model, other | {"suggested_rules": [{"note": "x"}]} | COSTLY)
 
 
-CONFIRMED = dict.fromkeys(("answered", "refused_keys", "error", "startup_s"))  # an engine start takes half a minute
-NOTED = {"note": "x"}
+# What takes an engine start, or minutes of trials on other architectures.
+COSTLY = {
+    "confirmed": dict.fromkeys(("answered", "refused_keys", "error", "startup_s")),
+    "impact": [{"architecture": "x"}],
+    "proposal": dict.fromkeys(Proposal.__dataclass_fields__),
+    "with_suggested_rules": {"matched": 1},
+}
 
 
 @pytest.mark.engine

@@ -53,3 +53,32 @@ def test_a_larger_limit_moves_every_cut_count(serve):
     (ten, _), _ = reproduce(serve, query="the capital of France " * 9, document="it is Paris " * 9, limit=10)
     (twelve, _), _ = reproduce(serve, query="the capital of France " * 9, document="it is Paris " * 9, limit=12)
     assert [y - x for x, y in zip(ten, twelve, strict=True)] == [0, 2, 2, 4]
+
+
+def test_every_endpoint_counts_a_text_as_the_tokenizer_alone_does(serve):
+    texts = {"query": "What is the capital of France?", "document": "The capital of France is Paris. ", "nothing": " "}
+    for name in (CASE.parameters["snapshot_a"], CASE.parameters["snapshot_b"]):
+        (snapshot,) = tokens.read_snapshots(name)
+        table = tokens.measure_texts(serve(name, *ARGS), snapshot, texts)
+        assert list(table.columns) == ["tokenizer alone", "/tokenize", "/v1/embeddings"]
+        assert len(table) == len(texts)
+        assert (table.nunique(axis=1) == 1).all(), table.to_string()
+
+
+def test_the_served_counts_alone_say_which_text_drifts_even_where_a_limit_cuts_nothing(serve):
+    a, b = CASE.parameters["snapshot_a"], CASE.parameters["snapshot_b"]
+    texts = {"query": "What is it?", "document": "Paris is the capital. "}
+    for limit in (3, 100):
+        truncations = tokens.list_truncations(limit)
+        served = [tokens.measure_rerank(serve(name, *ARGS), **texts, truncations=truncations) for name in (a, b)]
+        parts = tokens.locate_drift(*served, limits={t.name: t.limits for t in truncations})
+        carrying = {part.name: part.drift for part in parts if part.role is tokens.Role.CARRIES}
+        assert carrying == ({"document": 1} if limit == 3 else {})
+        cause = tokens.separate_causes(
+            *served,
+            **{
+                f"predicted_{when}": tokens.predict_rerank(snapshot, **texts, truncations=truncations)
+                for when, snapshot in zip(("before", "after"), tokens.read_snapshots(a, b), strict=True)
+            },
+        )
+        assert cause == "the snapshot"

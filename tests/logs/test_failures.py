@@ -175,6 +175,15 @@ def test_an_excerpt_with_pytests_error_alone_is_a_failure(tmp_path):
     assert describe(read(tmp_path, "collected 0 items\n")) == [(None, "collection")]
 
 
+def test_without_a_section_the_root_is_what_the_summary_says_and_not_the_test(tmp_path):
+    texts = [
+        f"{SUMMARY}\nFAILED a.py::{name} - IndexError: x - y\n= 1 failed in 1s =\n" for name in ("one", "two[a - b]")
+    ]
+    found = [read(tmp_path, text).failures[0] for text in texts]
+    assert [f.root.text for f in found] == ["IndexError: x - y"] * 2
+    assert len({f.signature for f in found}) == 1
+
+
 # --- pytest itself writes these
 
 SUITE = """
@@ -417,8 +426,8 @@ def test_the_model_of_the_job_makes_a_second_command_and_not_the_first(tmp_path)
 def test_a_test_is_run_as_its_job_runs_it(tmp_path):
     job = (
         "(command rocm-smi || true) && export VLLM_TEST_GROUP_NAME=mi300_2-x && export VLLM_TEST_A=1 && "
-        "cd /vllm-workspace/ && uv pip install --system 'gpt-oss[eval]==0.0.5' && "
-        "pytest -v tests/other -m 'not slow' && VLLM_TEST_B=1 pytest -v -s tests/compile --shard-id=$BUILDKITE_PARALLEL_JOB && pip install later"
+        "cd /vllm-workspace/ && uv pip install --system 'gpt-oss[eval]==0.0.5' && pytest -v tests/other -m 'not slow' "
+        "&& VLLM_TEST_B=1 pytest -v -s tests/compile --shard-id=$BUILDKITE_PARALLEL_JOB && pip install later"
     )
     test = "tests/compile/test_async_tp.py::test_it[True-dtype0]"
     (failure,) = read(tmp_path, f"+ {job}\n{SUMMARY}\nFAILED {test} - IndexError: x\n= 1 failed in 1s =\n").failures

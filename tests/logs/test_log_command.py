@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from triage.logs import write_sample
+
 ROOT = "HW Exception by GPU node-9 (Agent handle: 0x34a5fb20) reason :GPU Hang"
 
 
@@ -56,6 +58,34 @@ def test_hostile_lines_are_shown_and_never_run(tmp_path):
     assert not {"\x1b", "\x07", "\x00", "\x9b", "\u202e"} & set(line["text"])
 
 
+def test_several_logs_are_compared_and_each_kind_becomes_the_text_of_an_issue(tmp_path):
+    write_sample(tmp_path / "week")
+    ended = triage(tmp_path / "week", "--issues", tmp_path / "issues")
+    assert ended.returncode == 0
+    for words in (
+        "17 failures of 3 kinds in 33 logs",
+        "bound to the node (node-",
+        "4 of 5 retries passed; 12 failed runs were not run again.",
+        "triage run e5-token-count",
+    ):
+        assert words in ended.stdout
+    texts = sorted((tmp_path / "issues").glob("*.md"))
+    assert [path.name.partition("-")[0] for path in texts] == ["checkpoint_keys", "gpu_hang", "token_count"]
+    assert all(path.read_text().startswith("# [CI Failure]: ") for path in texts)
+    assert ended.stderr.count("wrote ") == 3
+
+
+def test_a_list_of_builds_fills_in_what_a_log_does_not_say(tmp_path):
+    job = {"id": f"{'0' * 8}-1111-2222-3333-{'4' * 12}", "name": "mi300_1: V1 Core", "state": "failed"}
+    job |= {"started_at": "2026-04-01T00:00:00Z", "agent": {"hostname": "rack7"}}
+    builds = write(tmp_path, json.dumps([{"number": 7, "jobs": [job]}]), "builds.json")
+    path = write(tmp_path, f"{ROOT}\nexited with status 134\n", f"{job['id']}.log")
+    answer = json.loads(triage(path, "--builds", builds, "--json").stdout)
+    (run,) = answer["runs"]
+    assert (run["job"], run["build"], run["pool"], run["began"][:4]) == ("mi300_1: V1 Core", "7", "mi300_1", "2026")
+    assert "rack7" not in json.dumps(answer)
+
+
 def test_several_logs_and_folders_are_one_answer(tmp_path):
     write(tmp_path, f"{ROOT}\n", "a.log")
     write(tmp_path, "fine\n", "b.log")
@@ -97,6 +127,9 @@ def test_rules_of_ones_own_replace_triages(tmp_path):
         (("bomb.xml",), "declares the entity 'lol'"),
         (("broken.xml",), "is no whole JUnit report: line 3"),
         (("folder",), "is a folder without a log"),
+        (("packed.log",), "is a zip archive, not a log"),
+        (("/dev/null", "--builds", "broken.xml"), "is not JSON"),
+        (("-", "--report", "out"), "Standard input can be read only once"),
         (("/dev/null", "--rules", "rules.toml"), "The pattern of the rule r does not compile"),
     ],
 )
@@ -108,6 +141,7 @@ def test_a_bad_input_is_one_sentence_and_exit_2(tmp_path, arguments, sentence):
         "bomb.xml",
     )
     write(tmp_path, "<testsuites>\n<testsuite>\n", "broken.xml")
+    write(tmp_path, "PK\x03\x04", "packed.log")
     rule = '[[rule]]\nid = "r"\nfamily = "network"\npattern = "(a"\nsource = "a/b#1"\n'
     write(tmp_path, f'{rule}example = "a"\ncounter_example = "x"\n', "rules.toml")
     ended = triage(*arguments, cwd=tmp_path)

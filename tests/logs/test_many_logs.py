@@ -191,7 +191,8 @@ def test_a_failure_of_one_job_on_every_node_is_bound_to_the_code():
 
 def test_a_job_that_runs_on_one_node_alone_blames_neither():
     """The node's failures are the job's: nothing tells them apart."""
-    runs = [fail(HIP, node="node-x") for _ in range(9)] + [pass_(node="node-a", job="Other") for _ in range(9)]
+    runs = [fail(HIP, node="node-x") for _ in range(9)]
+    runs += [pass_(node=node, job="Other") for node in ("node-a", "node-x") for _ in range(9)]
     judgement = judge(runs)
     assert judgement.binding is Binding.UNDECIDED
     assert "nothing to compare with" in judgement.because
@@ -209,6 +210,14 @@ def test_what_the_runs_do_not_tell_from_chance_stays_undecided(runs, said):
     judgement = judge(runs)
     assert judgement.binding is Binding.UNDECIDED
     assert said in judgement.because
+
+
+def test_one_of_many_nodes_is_not_blamed_for_what_would_befall_one_of_them_anyway():
+    """1 of 30 runs failed, on a node of its own: a chance of 1/30 for that node, but there are 30 of them."""
+    runs = [fail(HIP, node="node-x"), *(pass_(node=f"node-{n}") for n in range(29))]
+    judgement = judge(runs)
+    assert judgement.binding is Binding.UNDECIDED
+    assert "too few runs" in judgement.because
 
 
 def test_a_run_that_failed_of_something_else_or_ended_unknown_tells_nothing():

@@ -14,7 +14,9 @@ from triage.result import Result, read_result
 pytestmark = pytest.mark.engine
 
 VERDICTS = {
+    "ci-log": Verdict.MECHANISM,
     "e5-token-count": Verdict.REPRODUCED,
+    "flaky-set-order": Verdict.FLAKY,
     "gemma3-legacy-keys": Verdict.REPRODUCED,
     "gritlm-server-defaults": Verdict.MECHANISM,
     "qwen25vl-video-warmup": Verdict.MECHANISM,
@@ -23,7 +25,7 @@ VERDICTS = {
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The reports of four cases, two at a time."""
+    """The reports of these cases, two at a time."""
     out = tmp_path_factory.mktemp("reports")
     command = [sys.executable, "-m", "triage.cli", "run", *VERDICTS, "--out", str(out), "-j", "2"]
     done = subprocess.run(command, env=os.environ, capture_output=True, text=True, timeout=1500, check=False)
@@ -49,7 +51,7 @@ def test_each_result_carries_versions_snapshots_and_a_next_command(result):
     assert all(result.versions[name] for name in ("vllm", "transformers", "tokenizers", "torch", "python", "triage"))
     assert result.snapshots
     assert all(result.snapshots.values())
-    assert result.next_command.startswith(("triage run ", "triage tokens "))
+    assert result.next_command.startswith(("triage run ", "triage tokens ", "triage verify "))
     assert len(result.evidence) >= 4
 
 

@@ -80,7 +80,7 @@ def test_a_met_expectation_is_success_and_another_verdict_is_not(mixed, tmp_path
         (["-p", "repaet=1"], "repaet: unknown; did you mean repeat"),
         (["-p", "repeat=x", "-p", "oops"], "'oops' has no '='"),
         (["--expect", "MAYBE"], "MAYBE"),
-        (["--on", "slurm"], "Leave --on out"),
+        (["--on", "slurm"], "leave --on slurm out"),
         (["-j", "0"], "-j"),
         (["--timeout-s", "soon"], "See `triage run --help`."),
         (["--nonsense"], "--nonsense"),

@@ -105,6 +105,7 @@ def test_the_first_place_is_the_same_whether_one_text_is_compared_or_many(a, b, 
             place = comparison.first_divergence
             assert (place.index, place.char_start, place.char_end) == (first.index_a, first.char_start, first.char_end)
             assert (place.a_tokens, place.b_tokens) == (first.a_tokens, first.b_tokens)
+            assert (place.before, place.after) == (first.before, first.after)
 
 
 @settings(max_examples=200, deadline=None)

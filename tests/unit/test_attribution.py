@@ -189,6 +189,34 @@ def test_a_changed_vocabulary_names_the_pieces_that_the_text_is_made_of():
     assert "model piece '▁b': {\"id\":9" in tokens.explain_attribution(a, b, attribution)
 
 
+MERGES = [["a", "b"], ["b", "x"], ["▁", "a"]]
+
+
+@pytest.mark.parametrize(
+    ("merges", "words"),
+    [
+        (
+            [MERGES[1], MERGES[0], MERGES[2]],
+            ['merge \'a b\': {"rank":0} in ours, {"rank":1} in theirs', "differ: 2, of"],
+        ),
+        (MERGES[1:], ["merge 'a b': {\"rank\":0} in ours, nothing in theirs", "differ: 1, of 3 and 2"]),
+    ],
+)
+def test_merges_that_make_another_piece_are_named_and_those_that_only_shift_are_not(merges, words):
+    def make(name, merges):
+        vocabulary = {piece: n for n, piece in enumerate([*PIECES, "bx"])}
+        definition = assemble(dict.fromkeys(OPTIONS, 0) | {"order": 0, "model": "BPE"})
+        definition["model"] |= {"vocab": vocabulary, "merges": merges}
+        return tokens.Snapshot(name, Path(), Tokenizer.from_str(json.dumps(definition | {"pre_tokenizer": None})))
+
+    a, b = make("ours", MERGES), make("theirs", merges)
+    attribution = tokens.attribute_difference(a, b, ["abx abx"])
+    assert attribution.stages == (Stage.MODEL,)
+    sentence = tokens.explain_attribution(a, b, attribution)
+    assert all(word in sentence for word in words)
+    assert 'b x\': {"rank":1} in ours, nothing' not in sentence
+
+
 def test_the_shortened_text_loses_nothing_that_it_needs():
     a, b = tokens.read_snapshots("tiny:e5-metaspace", "tiny:e5-whitespace")
     attribution = tokens.attribute_difference(a, b, ["The capital of France is Paris. " * 20])

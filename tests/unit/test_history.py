@@ -124,6 +124,15 @@ def test_an_index_out_of_reach_is_one_sentence_with_the_mend(index, tmp_path, mo
     assert list_cache(tmp_path) == []
 
 
+def test_an_index_out_of_reach_is_not_mistaken_for_one_that_lacks_the_version(index, monkeypatch):
+    """pip lists what lies in a local folder and says that there is nothing else: it has not seen the index."""
+    make_wheel(index, "transformers", "9.0.0")
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    with pytest.raises(MissingDependencyError, match=r"transformers==9\.1\.0 could not be fetched: .* does not answer"):
+        find_versions(transformers="9.1.0")
+
+
 def test_a_requirement_that_cannot_be_met_leaves_nothing_half_built(index, tmp_path):
     make_wheel(index, "transformers", "9.1.0", "tokenizers>=90")
     with pytest.raises(MissingDependencyError, match="tokenizers"):

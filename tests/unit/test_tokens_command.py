@@ -22,6 +22,15 @@ def ask(*arguments):
     return json.loads(ended.stdout)
 
 
+def change(reference, *, folder, **sections):
+    """A snapshot with other sections."""
+    from triage.engine.models import find_model
+
+    definition = json.loads((find_model(reference) / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps(definition | sections))
+    return folder
+
+
 def test_a_difference_is_no_error_and_says_character_tokens_and_stage():
     answer = ask(A, B, "--text", "The capital. ", "--text", "Paris")
     assert answer["texts"][0] == {
@@ -34,11 +43,27 @@ def test_a_difference_is_no_error_and_says_character_tokens_and_stage():
             "text": " ",
             "a_tokens": ["▁"],
             "b_tokens": [],
+            "before": ["▁The", "▁capital", "."],
+            "after": ["</s>"],
         },
     }
     assert answer["texts"][1]["first_divergence"] is None
     assert answer["stages"] == ["pre_tokenizer"]
     assert "Taking pre_tokenizer from tiny:e5-metaspace" in answer["explanation"]
+
+
+def test_more_snapshots_are_each_compared_with_the_first(tmp_path):
+    lowered = change(A, normalizer={"type": "Lowercase"}, folder=tmp_path)
+    answer = ask(A, B, lowered, "--text", "The capital. ")
+    assert answer["stages"] == ["pre_tokenizer"]
+    (other,) = answer["others"]
+    assert (other["snapshot"], other["stages"]) == (str(lowered), ["normalizer"])
+    assert other["texts"][0]["first_divergence"]["text"] == "The"
+    table = triage(A, B, lowered, "--text", "The capital. ").stdout
+    assert table.count("\nstages ") == 2
+    again = triage(A, B, A, "--text", "The")
+    assert (again.returncode, again.stdout) == (2, "")
+    assert "is named twice" in again.stderr
 
 
 def test_a_snapshot_may_be_compared_with_itself():
@@ -72,12 +97,8 @@ def test_all_places_are_listed_when_asked_for():
 
 
 def test_the_counts_include_the_truncation_that_the_file_asks_for(tmp_path):
-    from triage.engine.models import find_model
-
-    definition = json.loads((find_model(A) / "tokenizer.json").read_text())
-    definition["truncation"] = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
-    (tmp_path / "tokenizer.json").write_text(json.dumps(definition))
-    answer = ask(A, tmp_path, "--text", "The capital of France is Paris")
+    cut = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
+    answer = ask(A, change(A, truncation=cut, folder=tmp_path), "--text", "The capital of France is Paris")
     assert (answer["texts"][0]["a_count"], answer["texts"][0]["b_count"]) == (8, 4)
     assert answer["stages"] == ["truncation"]
 

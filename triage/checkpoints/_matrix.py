@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -150,24 +150,23 @@ def _find_pairs(
 ) -> Iterator[VersionPair | MatrixRow]:
     """Each pair, or the row of one that cannot be had. A version is fetched, and fails, once."""
     failed: dict[tuple[str, str], str] = {}
-    for package, wanted in [("vllm", v) for v in dict.fromkeys(vllm)] + [
-        ("transformers", t) for t in dict.fromkeys(transformers)
-    ]:
-        if wanted != INSTALLED:
-            tell(f"looking for {package} {wanted}, in the cache or on the index")
-        try:
-            find_versions(**{package: wanted})
-        except InputError:
-            raise
-        except TriageError as error:
-            failed[package, wanted] = str(error)
-    for one in dict.fromkeys(vllm):
-        for other in dict.fromkeys(transformers):
-            reason = failed.get(("vllm", one)) or failed.get(("transformers", other))
-            if reason:
-                yield MatrixRow(vllm=Path(one).name, transformers=Path(other).name, reason=reason)
-            else:
-                yield find_versions(vllm=one, transformers=other)
+    names: dict[tuple[str, str], str] = {}
+    wanted = {"vllm": dict.fromkeys(vllm), "transformers": dict.fromkeys(transformers)}
+    for package, versions in wanted.items():
+        for version in versions:
+            if version != INSTALLED:
+                tell(f"looking for {package} {version}, in the cache or on the index")
+            try:
+                names[package, version] = getattr(find_versions(**{package: version}), package)
+            except InputError:
+                raise
+            except TriageError as error:
+                failed[package, version], names[package, version] = str(error), Path(version).name
+    for one, other in product(wanted["vllm"], wanted["transformers"]):
+        if reason := failed.get(("vllm", one)) or failed.get(("transformers", other)):
+            yield MatrixRow(vllm=names["vllm", one], transformers=names["transformers", other], reason=reason)
+        else:
+            yield find_versions(vllm=one, transformers=other)
 
 
 def _ask(pair: VersionPair, request: WeightRequest) -> MatrixRow:

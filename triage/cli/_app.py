@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from triage.cli._cases import cases
+from triage.cli._counts import counts
 from triage.cli._doctor import doctor
 from triage.cli._env import env
 from triage.cli._index import index
@@ -21,6 +22,7 @@ from triage.cli._matrix import matrix
 from triage.cli._new import new
 from triage.cli._plan import plan
 from triage.cli._run import run
+from triage.cli._snapshots import snapshots
 from triage.cli._tokens import tokens
 from triage.cli._verify import verify
 from triage.cli._watch import watch
@@ -49,7 +51,7 @@ def triage(
         raise typer.Exit
 
 
-for command in (log, cases, run, index, tokens, keys, matrix, plan, watch, verify, lab, new, doctor):
+for command in (log, cases, run, index, tokens, counts, snapshots, keys, matrix, plan, watch, verify, lab, new, doctor):
     app.command()(command)
 app.add_typer(env)
 

@@ -212,6 +212,8 @@ def _print_clusters(console: Console, answer: _Answer, logs: int) -> None:
 
 
 def _print_commands(console: Console, failures: Sequence[Failure]) -> None:
+    from triage.logs import explain_no_command
+
     for failure in failures:
         known = ", ".join(f"{name} {value}" for name, value in failure.captures.items())
         said = "; ".join(text for text in (failure.note, known) if text)
@@ -219,6 +221,6 @@ def _print_commands(console: Console, failures: Sequence[Failure]) -> None:
         if failure.command:
             console.print(f"  {quote(failure.command)}")
         else:
-            console.print("  Nothing in the code to reproduce: run the job again, elsewhere if it comes back.")
+            console.print(f"  {explain_no_command(failure)}")
         if failure.with_model:
             console.print(f"  {quote(failure.with_model)}  [dim]# with the job's own model, if the Hub cache has it[/]")

@@ -57,7 +57,7 @@ def matrix(
         console.print(table)
         console.print(f"\n{quote(answer.explanation)}")
     for row in answer.rows:
-        if row.reason:
+        if row.reason and (as_json or row.reason not in answer.explanation):
             notes.print(f"[yellow]note[/] {quote(f'{row.label}: {row.reason}')}")
     return 0 if answer.verdict.conclusive else answer.verdict.exit_code
 

@@ -23,6 +23,9 @@ _SNAPSHOT = "A folder, a tokenizer.json, a SentencePiece .model, owner/name@revi
 def tokens(
     a: Annotated[str, typer.Argument(metavar="A", help=_SNAPSHOT)],
     b: Annotated[str, typer.Argument(metavar="B", help="The snapshot to compare it with, named the same way.")],
+    more: Annotated[
+        list[str] | None, typer.Argument(metavar="[MORE]...", help="Further ones to compare with A.")
+    ] = None,
     *,
     texts: Annotated[
         list[str] | None,
@@ -41,33 +44,48 @@ def tokens(
     every: Annotated[bool, typer.Option("--all", help="Every place where they part, not the first alone.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare two tokenizer snapshots: where they part, and which stage of the pipeline makes them.
+    """Compare tokenizer snapshots: where they part, and which stage of the pipeline makes them.
 
     Counts include special tokens and the truncation that the tokenizer.json asks for. `stages` is the smallest set
     that, taken from A into B, makes B encode as A: empty where nothing differs, null where no set does. With --all,
-    each text has `divergences` besides. Differences found are no error: exit 0.
+    each text has `divergences` besides. With MORE, each is compared with A, in `others`. Differences found are no
+    error: exit 0.
     """
-    from triage.tokens import attribute_difference, compare_snapshots, explain_attribution, list_divergences
-
     given = [*(texts or ()), *map(_read_text, files or ())]
     if not given:
         raise InputError("There is no text to compare on.", hint="Give --text TEXT or --text-file FILE.")
-    snapshots = _read_pair(a, b, download=download, trust_remote_code=trust_remote_code)
-    comparisons = compare_snapshots(*snapshots, given)
-    attribution = attribute_difference(*snapshots, given)
+    first, *others = _read_all(a, b, *(more or ()), download=download, trust_remote_code=trust_remote_code)
+    compared = {other.name: _compare(first, other, given, every=every) for other in others}
     answer: dict[str, Any] = {
-        "texts": [_describe_text(comparison) for comparison in comparisons],
-        "stages": None if attribution.stages is None else [stage.value for stage in attribution.stages],
-        "explanation": explain_attribution(*snapshots, attribution),
-        "notes": [f"{snapshot.name}: {problem}" for snapshot in snapshots for problem in snapshot.problems],
+        **compared[others[0].name],
+        "notes": [f"{s.name}: {problem}" for s in dict.fromkeys([first, *others]) for problem in s.problems],
     }
-    if every:
-        for text, row in zip(given, answer["texts"], strict=True):
-            row["divergences"] = list_divergences(*snapshots, text).to_dict(orient="records")
+    if more:
+        answer["others"] = [{"snapshot": other.name, **compared[other.name]} for other in others[1:]]
     if as_json:
         typer.echo(json.dumps(answer))
         return
-    _print_answer(answer, given, every=every)
+    for name, found in compared.items():
+        _print_answer(found, given, names=(first.name, name), every=every)
+    notes = open_console(stderr=True)
+    for note in answer["notes"]:
+        notes.print(f"[yellow]note[/] {quote(note)}")
+
+
+def _compare(a: Snapshot, b: Snapshot, texts: Sequence[str], *, every: bool) -> dict[str, Any]:
+    """What is said of one pair."""
+    from triage.tokens import attribute_difference, compare_snapshots, explain_attribution, list_divergences
+
+    attribution = attribute_difference(a, b, texts)
+    rows = [_describe_text(comparison) for comparison in compare_snapshots(a, b, texts)]
+    if every:
+        for text, row in zip(texts, rows, strict=True):
+            row["divergences"] = list_divergences(a, b, text).to_dict(orient="records")
+    return {
+        "texts": rows,
+        "stages": None if attribution.stages is None else [stage.value for stage in attribution.stages],
+        "explanation": explain_attribution(a, b, attribution),
+    }
 
 
 def _read_text(path: Path) -> str:
@@ -83,13 +101,13 @@ def _read_text(path: Path) -> str:
         ) from error
 
 
-def _read_pair(a: str, b: str, *, download: bool, trust_remote_code: bool) -> tuple[Snapshot, Snapshot]:
-    """Both snapshots; one that is named twice is read once, for a comparison with itself is a fair question."""
+def _read_all(*names: str, download: bool, trust_remote_code: bool) -> tuple[Snapshot, ...]:
+    """The snapshots. B may be A, for a comparison with itself is a fair question: it is then read once."""
     from triage.tokens import read_snapshots
 
-    names = (a,) if a == b else (a, b)
-    read = read_snapshots(*names, download=download, trust_remote_code=trust_remote_code)
-    return read[0], read[-1]
+    same = names[0] == names[1]
+    read = read_snapshots(*names[same:], download=download, trust_remote_code=trust_remote_code)
+    return (read[0], *read) if same else read
 
 
 def _describe_text(comparison: TextComparison) -> dict[str, Any]:
@@ -101,12 +119,13 @@ def _describe_text(comparison: TextComparison) -> dict[str, Any]:
     }
 
 
-def _print_answer(answer: Mapping[str, Any], texts: Sequence[str], *, every: bool) -> None:
+def _print_answer(answer: Mapping[str, Any], texts: Sequence[str], *, names: tuple[str, str], every: bool) -> None:
     from rich.table import Table
 
     from triage.tokens import name_span
 
     console = open_console(stderr=False)
+    console.print(f"[bold]A[/] {quote(names[0])}\n[bold]B[/] {quote(names[1])}")
     heads = ("text", "tokens A", "tokens B", "token", "place", "text there", "A has", "B has")
     table = Table(*heads, box=None, header_style="bold", padding=(0, 2, 0, 0))
     for text, row in zip(texts, answer["texts"], strict=True):
@@ -123,10 +142,7 @@ def _print_answer(answer: Mapping[str, Any], texts: Sequence[str], *, every: boo
     console.print(table)
     stages = answer["stages"]
     named = "none explains the difference" if stages is None else ", ".join(stages) or "none"
-    console.print(f"\n[bold]stages[/] {named}\n{quote(answer['explanation'])}")
-    notes = open_console(stderr=True)
-    for note in answer["notes"]:
-        notes.print(f"[yellow]note[/] {quote(note)}")
+    console.print(f"\n[bold]stages[/] {named}\n{quote(answer['explanation'])}\n")
 
 
 def _quote_text(text: str) -> str:

@@ -232,13 +232,16 @@ def _explain_pip(what: str, text: str) -> Exception:
         )
     if "No space left" in text:
         return StorageError(f"The disk is full: {what} could not be fetched.", hint="Set TRIAGE_CACHE to another disk.")
-    if offered := re.search(r"from versions: (?!none)([^)]+)\)", text):
+    away = re.search(r"Retrying \(Retry|Could not fetch URL|Failed to establish a new connection", text)
+    if not away and (offered := re.search(r"from versions: (?!none)([^)]+)\)", text)):
         nearby = ", ".join(offered[1].split(", ")[-5:])
         return UnsupportedVersionError(
             f"The package index has no {what} for this Python and platform.", hint=f"Its newest are {nearby}."
         )
     errors = [line for line in text.splitlines() if line.startswith("ERROR: ")]
     reason = (errors or text.splitlines() or ["it took too long"])[0].removeprefix("ERROR: ")
+    if away:
+        reason = "the package index, or one of several, does not answer"
     cached = ", ".join(list_cached()) or "nothing yet"
     return MissingDependencyError(
         f"{what} could not be fetched: {reason.rstrip('.')}.",

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from triage.engine.conversion import find_slow_files
 from triage.errors import SnapshotError
 
 # All that any tokenizer needs; no weights.
@@ -25,6 +26,11 @@ class CachedSnapshot:
     revision: str
     refs: tuple[str, ...]
     folder: Path
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether it holds a ``tokenizer.json``, or files that Transformers makes one of."""
+        return (self.folder / "tokenizer.json").is_file() or bool(find_slow_files(self.folder))
 
 
 def find_hub_cache(environ: Mapping[str, str] = os.environ) -> Path:

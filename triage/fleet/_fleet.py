@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,10 +36,11 @@ class CancelledError(TriageError):
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One job: its name, and what its function is given."""
+    """One job: its name, what its function is given, and how many times the fleet's time limit it may need."""
 
     name: str
     argument: Any
+    length: int = 1
 
 
 class Fleet:
@@ -53,12 +54,30 @@ class Fleet:
         self._options = options
         self._name = name
         self._settle_s = settle_s
-        self._jobs: dict[str, str] = self._read_jobs()
+        self._tasks: dict[str, Task] = {}
+        self._jobs: dict[str, str] = {}
+        self._read_record()
         self._silent_since: float | None = None
 
-    def _read_jobs(self) -> dict[str, str]:
+    def _read_record(self) -> None:
+        """What an earlier driver submitted."""
         path = self._folder / _JOBS
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+        if path.exists():
+            for name, fields in json.loads(path.read_text(encoding="utf-8")).items():
+                self._jobs[name] = fields.pop("job")
+                self._tasks[name] = Task(name=name, **fields)
+
+    def _write_record(self) -> None:
+        record = {
+            name: {"job": job, "argument": self._tasks[name].argument, "length": self._tasks[name].length}
+            for name, job in self._jobs.items()
+        }
+        write_atomic(self._folder / _JOBS, json.dumps(record, indent=1))
+
+    def list_running(self) -> list[Task]:
+        """The tasks whose jobs, of an earlier driver say, Slurm still has. Raises `SlurmError`."""
+        known = read_jobs(self._jobs.values())
+        return [self._tasks[name] for name, job in self._jobs.items() if job in known and known[job].is_active]
 
     def run(
         self,
@@ -66,24 +85,26 @@ class Fleet:
         tasks: Sequence[Task],
         *,
         is_done: Callable[[Task], bool],
-        on_change: Callable[[], None] = lambda: None,
+        on_change: Callable[[], Sequence[Task] | None] = lambda: None,
         on_lost: Callable[[Task, str], None] = lambda _task, _node: None,
     ) -> None:
         """Runs each task that is not done, and returns when every one of them is done or lost.
 
-        ``function`` runs on the node. ``on_change`` is called whenever a task has ended, ``on_lost`` with a lost one
-        and the node that it was on ("" where it had none). A job of an earlier driver that still runs is waited for.
+        ``function`` runs on the node. ``on_change`` is called whenever a task has ended, and may give further tasks;
+        ``on_lost`` is called with a lost one and the node that it was on ("" where it had none). A job of an earlier
+        driver that still runs is waited for.
         Raises `SlurmError` where Slurm refuses the jobs or can never start them, and `CancelledError` after a signal to
         stop. Whatever is raised, the jobs are cancelled first.
         """
         with _catch_signals() as stop:
             open_tasks = {task.name: task for task in tasks if not is_done(task)}
-            running = read_jobs(self._jobs[name] for name in open_tasks if name in self._jobs)
-            alive = {job.id for job in running.values() if job.is_active}
-            fresh = [task for name, task in open_tasks.items() if self._jobs.get(name) not in alive]
+            running = {task.name for task in self.list_running()}
+            fresh = [task for name, task in open_tasks.items() if name not in running]
             try:
                 self._submit(function, fresh)
-                self._follow(open_tasks, stop, is_done=is_done, on_change=on_change, on_lost=on_lost)
+                while more := self._follow(open_tasks, stop, is_done=is_done, on_change=on_change, on_lost=on_lost):
+                    open_tasks |= {task.name: task for task in more}
+                    self._submit(function, more)
             except BaseException:
                 cancel_jobs([self._jobs[name] for name in open_tasks if name in self._jobs])
                 raise
@@ -94,20 +115,22 @@ class Fleet:
         for place, node in enumerate(pins):
             group = list(tasks[place :: len(pins)])
             if group:
-                ids = self._submit_array(function, [task.argument for task in group], node=node)
+                ids = self._submit_array(function, group, node=node)
                 self._jobs |= {task.name: i for task, i in zip(group, ids, strict=True)}
-                write_atomic(self._folder / _JOBS, json.dumps(self._jobs, indent=1))
+                self._tasks |= {task.name: task for task in group}
+                self._write_record()
 
-    def _submit_array(self, function: Callable[[Any], None], arguments: list[Any], *, node: str) -> list[str]:
+    def _submit_array(self, function: Callable[[Any], None], tasks: Sequence[Task], *, node: str) -> list[str]:
         import submitit
 
         options = self._options
+        limit_s = options.time_limit_s * max(task.length for task in tasks)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # sacct is missing: we do not ask it
             executor = submitit.SlurmExecutor(folder=self._folder / _SUBMITTED)
             executor.update_parameters(
                 job_name=self._name,
-                time=max(1, math.ceil(options.time_limit_s / 60)),
+                time=max(1, math.ceil(min(limit_s, options.longest_s or limit_s) / 60)),
                 array_parallelism=options.parallel,
                 use_srun=False,
                 additional_parameters={
@@ -119,7 +142,7 @@ class Fleet:
                 },
             )
             try:
-                jobs = executor.map_array(function, arguments)
+                jobs = executor.map_array(function, [task.argument for task in tasks])
             except submitit.core.utils.FailedJobError as error:
                 said = [line for line in str(error).splitlines() if "error" in line] or [str(error).strip()]
                 raise SlurmError(
@@ -133,9 +156,10 @@ class Fleet:
         stop: threading.Event,
         *,
         is_done: Callable[[Task], bool],
-        on_change: Callable[[], None],
+        on_change: Callable[[], Sequence[Task] | None],
         on_lost: Callable[[Task, str], None],
-    ) -> None:
+    ) -> Sequence[Task]:
+        """Until there is more to submit, or nothing is left to wait for."""
         nodes: dict[str, str] = {}
         gone_since: dict[str, float] = {}
         while open_tasks:
@@ -162,8 +186,9 @@ class Fleet:
                     ended.append(task)
                     del self._jobs[name]
                     on_lost(task, nodes.get(job, ""))
-            if ended:
-                on_change()
+            if ended and (more := on_change()):
+                return more
+        return ()
 
     def _read_patiently(self, ids: Sequence[str]) -> dict[str, Job] | None:
         """What Slurm knows of the jobs; None where it does not answer just now, as when its controller restarts."""
@@ -176,10 +201,6 @@ class Fleet:
             return None
         self._silent_since = None
         return found
-
-    def list_jobs(self) -> Mapping[str, str]:
-        """The job of each task that has been submitted, by the task's name."""
-        return dict(self._jobs)
 
 
 @contextmanager

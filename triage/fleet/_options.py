@@ -15,7 +15,8 @@ class SlurmOptions:
     """Where and how: ``nodes`` pins jobs to these nodes in turn, ``exclude`` leaves some out.
 
     ``gpus`` is the number for each job; None: one, where the partition has any. ``parallel`` is how many jobs run at a
-    time, ``time_limit_s`` what Slurm gives each, at most what the partition allows.
+    time, on each node where some are pinned, ``time_limit_s`` what Slurm gives each, and ``longest_s`` the most that
+    the partition allows.
     """
 
     partition: str | None = None
@@ -24,6 +25,7 @@ class SlurmOptions:
     gpus: int | None = None
     parallel: int = 8
     time_limit_s: float = 3600.0
+    longest_s: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As records keep it."""
@@ -60,11 +62,10 @@ def check_options(options: SlurmOptions) -> SlurmOptions:
     nodes = known if pinned == ("all",) else pinned
     if options.parallel < 1:
         raise InputError(f"--parallel is {options.parallel}.", hint="Give a number of jobs from 1 on.")
-    longest_s = read_time_limit(partition)
     return replace(
         options,
         partition=partition,
-        time_limit_s=options.time_limit_s if longest_s is None else min(options.time_limit_s, longest_s),
+        longest_s=read_time_limit(partition),
         nodes=tuple(name for name in nodes if name not in excluded),
         exclude=excluded,
         gpus=int(has_gpus(partition)) if options.gpus is None else options.gpus,

@@ -10,7 +10,7 @@ What another room may ask of a failure's text: `sign_text` (the signature of wha
 from triage.logs._builds import KnownRun, add_builds, read_builds
 from triage.logs._classify import classify_logs
 from triage.logs._clusters import Cluster, Occurrence, cluster_failures
-from triage.logs._command import CaseLike
+from triage.logs._command import CaseLike, explain_no_command
 from triage.logs._failure import Failure, LogLine
 from triage.logs._issue import Issue, render_issue
 from triage.logs._nodes import Binding, Judgement, judge_bindings
@@ -54,6 +54,7 @@ __all__ = [
     "cluster_failures",
     "count_causes",
     "explain_families",
+    "explain_no_command",
     "explain_nodes",
     "explain_retries",
     "judge_bindings",

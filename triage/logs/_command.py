@@ -73,6 +73,18 @@ def plan_command(failure: Failure, job_command: str, cases: Sequence[CaseLike]) 
     return Plan(case=None, command=command)
 
 
+def explain_no_command(failure: Failure) -> str:
+    """Why there is nothing to run for a failure.
+
+    >>> from triage.logs import read_text
+    >>> explain_no_command(read_text("Exited with status -1 (agent lost)\\n").failures[0])
+    'There is nothing in the code to reproduce: run the job again, elsewhere if it comes back.'
+    """
+    if failure.family in _ELSEWHERE:
+        return "There is nothing in the code to reproduce: run the job again, elsewhere if it comes back."
+    return "The log names neither a test nor the command of its job, so there is nothing to type."
+
+
 def plan_test(test: str, job_command: str) -> str:
     """One test, prepared as its job prepares it: the same folder, exports and packages.
 

@@ -268,6 +268,8 @@ class Diagnosis:
             c.mark for f in (finding, *others) for c in f.clues if c.match.rule.consequence_of and c.mark != mark
         ]
         text = read_message(mark.text)
+        if finding.message and mark.text.startswith(("FAILED", "ERROR")) and mark.text.endswith(finding.message):
+            text = finding.message  # of a line of the short summary: the test is not what failed
         masked = text if rule is None and finding.test is None else mask_line(text)
         root = LogLine.make(mark.n, text)
         evidence = {m.n: m for m in (mark, *finding.details, *followed[:3], *finding.lines[:1])}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from triage.logs._clusters import Cluster
+from triage.logs._command import explain_no_command
 from triage.logs._failure import LogLine
 from triage.logs._nodes import Binding, Judgement
 from triage.logs._retries import Ledger, Retry
@@ -63,9 +64,9 @@ def render_issue(judgement: Judgement, *, runs: Sequence[JobRun] = (), ledger: L
 
 def _name_tests(cluster: Cluster) -> str:
     if not cluster.tests:
-        jobs = ", ".join(f"`{job}`" for job in cluster.list_places("job")) or "the job"
+        jobs = ", ".join(map(_quote, cluster.list_places("job"))) or "the job"
         return f"No test failed: {jobs} did ({cluster.occurrences[0].failure.note or 'see below'})."
-    shown = "\n".join(f"`{test}`" for test in cluster.tests[:_TESTS])
+    shown = "\n".join(map(_quote, cluster.tests[:_TESTS]))
     more = len(cluster.tests) - _TESTS
     return shown + (f"\nand {more} more" if more > 0 else "")
 
@@ -91,7 +92,7 @@ def _describe(judgement: Judgement) -> str:
     if failure.command:
         parts += ["To reproduce:", _fence(failure.command, "bash")]
     else:
-        parts.append("There is nothing in the code to reproduce.")
+        parts.append(explain_no_command(failure))
     if failure.with_model:
         parts += ["With the model of the job, where it is in the Hub cache:", _fence(failure.with_model, "bash")]
     return "\n\n".join(parts)
@@ -123,6 +124,10 @@ def _tell_history(judgement: Judgement, runs: Sequence[JobRun], retried: Sequenc
 def _number(lines: Sequence[LogLine]) -> str:
     width = len(str(lines[-1].n)) if lines else 1
     return "\n".join(f"{line.n:>{width}}  {line.text}" for line in lines)
+
+
+def _quote(name: str) -> str:
+    return f"`` {name} ``" if "`" in name else f"`{name}`"
 
 
 def _fence(text: str, language: str) -> str:

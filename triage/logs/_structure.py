@@ -60,7 +60,9 @@ _COUNTS = re.compile(
 )
 _COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed|rerun)")
 _TITLE = re.compile(r"^_+ (.+?) _+$")
-_SUMMARY = re.compile(r"^(FAILED|ERROR) (?:\[[\d.]+s\] )?([^\s:]+\.py(?:::.*?)?)(?: - (.*))?$")
+_SUMMARY = re.compile(  # the parameters of a test may hold anything, a dash between spaces as well
+    r"^(FAILED|ERROR) (?:\[[\d.]+s\] )?([^\s:]+\.py(?:::[^\[\s]*(?:\[.*?\](?= - |$))?)?)(?: - (.*))?$"
+)
 _INLINE = re.compile(
     r"^(?:(?:\[gw\d+\] )?(?:\[ *\d+%\] )?(FAILED|ERROR|RERUN)(?: (\S+::.+))?"
     r"|(?:.*?(\S+\.py::.+?) )?.*?(FAILED|ERROR|RERUN)(?: +\[ *\d+%\])?)$"

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from triage.logs._clusters import Cluster, Occurrence
+from triage.logs._command import explain_no_command
 from triage.logs._failure import Failure
 from triage.logs._nodes import Judgement
 from triage.logs._retries import LedgerRow
@@ -136,7 +137,7 @@ def render_commands(occurrences: Iterable[Occurrence]) -> str:
         known = ", ".join(f"{name} {value}" for name, value in failure.captures.items())
         case = f"case {failure.case}" if failure.case else "no case"
         rows = [f"{failure.family.value} {failure.signature}: {'; '.join(text for text in (case, known) if text)}"]
-        rows.append(f"    {failure.command or 'nothing in the code to reproduce: run the job again'}")
+        rows.append(f"    {failure.command or explain_no_command(failure)}")
         if failure.with_model:
             rows.append(f"    {failure.with_model}    # with the job's own model, where the Hub cache has it")
         parts.append("\n".join(rows))

@@ -27,6 +27,7 @@ from triage.tokens._expectations import find_expectation, tabulate_history
 from triage.tokens._explain import explain_attribution, explain_stage
 from triage.tokens._picture import AlignmentPicture, render_alignment
 from triage.tokens._proposal import propose_lines
+from triage.tokens._regressions import Regression, plant_regressions
 from triage.tokens._rerank import (
     Truncation,
     list_truncations,
@@ -36,17 +37,16 @@ from triage.tokens._rerank import (
     predict_rerank,
     tabulate_counts,
 )
-from triage.tokens._segments import Role, SegmentDrift, locate_drift, tabulate_segments
+from triage.tokens._segments import Limits, Role, SegmentDrift, explain_segments, locate_drift, tabulate_segments
 from triage.tokens._snapshots import Snapshot, read_snapshot, read_snapshots
 from triage.tokens._stages import Stage
 from triage.tokens._tolerance import (
     ExpectedPromptTokens,
-    Regression,
     assert_prompt_tokens,
     choose_expectation,
     list_strict_requests,
-    plant_regressions,
     tabulate_masking,
+    tabulate_strictness,
 )
 
 __all__ = [
@@ -55,6 +55,7 @@ __all__ = [
     "Divergence",
     "DriftCause",
     "ExpectedPromptTokens",
+    "Limits",
     "Regression",
     "Role",
     "SegmentDrift",
@@ -70,6 +71,7 @@ __all__ = [
     "compare_snapshots",
     "describe_place",
     "explain_attribution",
+    "explain_segments",
     "explain_stage",
     "find_expectation",
     "fit_accounting",
@@ -94,5 +96,6 @@ __all__ = [
     "tabulate_history",
     "tabulate_masking",
     "tabulate_segments",
+    "tabulate_strictness",
     "tabulate_texts",
 ]

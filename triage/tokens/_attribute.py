@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -10,7 +11,7 @@ from triage.errors import SnapshotError
 from triage.tokens._compare import find_divergence
 from triage.tokens._shorten import shorten_text
 from triage.tokens._snapshots import Snapshot
-from triage.tokens._stages import Stage, Swapper, read_encoded
+from triage.tokens._stages import FINISHING, Stage, Swapper, read_encoded
 from triage.tokens._trial import translate_errors
 
 
@@ -52,7 +53,7 @@ def attribute_difference(a: Snapshot, b: Snapshot, texts: Sequence[str]) -> Attr
         return search.conclude(())
     stages = search.find_by_witnesses()
     for smaller in search.list_sets():
-        if stages is not None and 0 < len(smaller) < len(stages) and search.explains(smaller, first=shortest.text):
+        if stages is not None and 0 < len(smaller) < len(stages) and search.explains(smaller, shortest=shortest.text):
             return search.conclude(smaller)
     return search.conclude(stages)
 
@@ -67,6 +68,7 @@ class _Search:
         self._wanted = a.encode_batch(self._texts)
         self._swapper = Swapper(a, b)
         self._witnesses: list[str] = []
+        self._ruled_out: Counter[str] = Counter()
         self._found: dict[tuple[Stage, ...], _Difference | None] = {}
 
     def list_sets(self) -> list[tuple[Stage, ...]]:
@@ -77,7 +79,7 @@ class _Search:
     def find_by_witnesses(self) -> tuple[Stage, ...] | None:
         """The first set that agrees on every witness and explains all texts; gathers the witnesses on the way."""
         for stages in self.list_sets():
-            while all(self._agrees(witness, stages) for witness in self._witnesses):
+            while self._agrees_on(self._witnesses, stages):
                 left = self.find_differing(stages)
                 if left is None:
                     return stages
@@ -85,9 +87,10 @@ class _Search:
                     break
         return None
 
-    def explains(self, stages: tuple[Stage, ...], *, first: str) -> bool:
-        """Whether a set explains all texts; asks the one text ``first``, which settles most."""
-        return self._agrees(first, stages) and self.find_differing(stages) is None
+    def explains(self, stages: tuple[Stage, ...], *, shortest: str) -> bool:
+        """Whether a set explains all texts; asks some of them first, which settles most."""
+        whole = {shortest, *(witness for witness in self._witnesses if witness in self._texts)}
+        return self._agrees_on(whole, stages) and self.find_differing(stages) is None
 
     def find_differing(self, stages: tuple[Stage, ...]) -> _Difference | None:
         """The shortest text that B with these stages of A still encodes in another way, None if there is none.
@@ -125,7 +128,18 @@ class _Search:
         place = find_divergence(text, ours, theirs)
         return _Difference(text=text, span=None if place is None else (place.char_start, place.char_end))
 
-    def _agrees(self, text: str, stages: Sequence[Stage]) -> bool:
+    def _agrees_on(self, texts: Collection[str], stages: Sequence[Stage]) -> bool:
+        """Whether a set agrees on each of these. What costs no encoding is asked first, then what ruled out most.
+
+        One whose pieces are wrong rules out a set whatever finishes them, without another encoding.
+        """
+        for text in sorted(texts, key=lambda t: (not self._swapper.is_known(t, stages), -self._ruled_out[t])):
+            if not self._agrees(text, stages):
+                self._ruled_out[text] += not self._agrees(text, {*stages, *FINISHING})
+                return False
+        return True
+
+    def _agrees(self, text: str, stages: Collection[Stage]) -> bool:
         try:
             return self._swapper.encode(text, stages) == self._swapper.encode(text, self._swapper.differing)
         except SnapshotError:

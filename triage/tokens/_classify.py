@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from triage.engine.versions import read_versions
 from triage.result import Evidence, Family, Result, Verdict
@@ -20,15 +20,17 @@ def classify_token_counts(
     comparisons: Mapping[str, TextComparison],
     expected: Sequence[tuple[int, ...]] | None = None,
     attribution: Attribution | None = None,
+    masked: Iterable[str] | None = None,
 ) -> Result:
     """Whether two snapshots drift apart when served, and whether the tokenizers alone explain it.
 
     ``served`` and ``predicted`` map both snapshots to counts by request; ``comparisons`` map the texts' names to what
-    `compare_snapshots` found, and ``attribution`` names the stages that did it. `REPRODUCED` needs a served drift that
-    equals the predicted one in every request; a drift the tokenizers do not explain, or a missing count, is
-    `INCONCLUSIVE`.
+    `compare_snapshots` found, ``attribution`` names the stages that did it, and ``masked`` are the planted faults that
+    an expectation widened to cover the drift lets through. `REPRODUCED` needs a served drift that equals the predicted
+    one in every request; a drift the tokenizers do not explain, or a missing count, is `INCONCLUSIVE`.
     """
     verdict, cause = _judge(served, predicted, comparisons)
+    hidden = None if masked is None else list(masked)
     evidence = [
         Evidence(
             statement=f"{request}: prompt_tokens served",
@@ -55,6 +57,13 @@ def classify_token_counts(
         )
         if verdict is Verdict.REPRODUCED:
             cause += f" The snapshots differ there in their {' and '.join(stages)}."
+    if hidden is not None:
+        evidence.append(
+            Evidence(
+                statement="planted faults that an expectation widened to cover the snapshots lets through",
+                observed="; ".join(hidden) or "none",
+            )
+        )
     return Result(
         case=case,
         family=Family.TOKEN_COUNT,
@@ -66,6 +75,7 @@ def classify_token_counts(
             "served": {name: dict(counts) for name, counts in served.items()},
             "predicted": {name: dict(counts) for name, counts in predicted.items()},
             "stages": None if stages is None else [str(stage) for stage in stages],
+            "masked": hidden,
             "expected": None if expected is None else [list(allowed) for allowed in expected],
         },
         versions=read_versions(),

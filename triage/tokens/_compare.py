@@ -18,6 +18,7 @@ from triage.tokens._snapshots import Snapshot
 from triage.tokens._words import count_by_words
 
 _COLUMNS = ["index_a", "index_b", "char_start", "char_end", "text", "a_tokens", "b_tokens", "before", "after"]
+_CONTEXT = 3  # tokens around a place
 _SHORT_TOKENS = 200  # plain lists are quicker than arrays up to here
 _LONG_CHARACTERS = 100_000  # beyond, a text that differs is not encoded twice
 
@@ -27,7 +28,8 @@ class Divergence:
     """The first stretch of tokens in which two snapshots differ.
 
     ``index`` counts tokens; ``char_start`` and ``char_end`` are code points of the original text, and ``text`` is what
-    stands there. ``a_tokens`` or ``b_tokens`` is empty where that snapshot has no token for it.
+    stands there. ``a_tokens`` or ``b_tokens`` is empty where that snapshot has no token for it; ``before`` and
+    ``after`` are up to three tokens around the place on which both agree.
     """
 
     index: int
@@ -36,6 +38,8 @@ class Divergence:
     text: str
     a_tokens: tuple[str, ...]
     b_tokens: tuple[str, ...]
+    before: tuple[str, ...]
+    after: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +99,7 @@ def compare_named(a: Snapshot, b: Snapshot, texts: Mapping[str, str]) -> dict[st
     return dict(zip(texts, compare_snapshots(a, b, list(texts.values())), strict=True))
 
 
-def list_divergences(a: Snapshot, b: Snapshot, text: str, *, context: int = 3) -> pd.DataFrame:
+def list_divergences(a: Snapshot, b: Snapshot, text: str, *, context: int = _CONTEXT) -> pd.DataFrame:
     """Every place where two snapshots part on a text, in order, one row for each. Linear in the text.
 
     ``index_a`` and ``index_b`` count tokens, ``char_start`` and ``char_end`` are code points of the text; ``before``
@@ -138,7 +142,8 @@ def find_divergence(text: str, a: Encoding, b: Encoding) -> Divergence | None:
     if not gaps:
         return None
     span = locate_one(ours, theirs, gaps[0], length=len(text))
-    return _make_divergence(text, ours.tokens, theirs.tokens, gaps[0], span)
+    end = gaps[1].a_start if len(gaps) > 1 else len(ours.tokens)
+    return _make_divergence(text, ours.tokens, theirs.tokens, gaps[0], span, end=end)
 
 
 def _find_quickly(text: str, a: Encoding, b: Encoding) -> Divergence | None:
@@ -146,11 +151,13 @@ def _find_quickly(text: str, a: Encoding, b: Encoding) -> Divergence | None:
     ours, theirs = ShortSide.read(a), ShortSide.read(b)
     gap = find_only_gap(ours, theirs)
     span = None if gap is None else find_span(ours, theirs, gap)
-    return None if gap is None or span is None else _make_divergence(text, ours.tokens, theirs.tokens, gap, span)
+    if gap is None or span is None:
+        return None
+    return _make_divergence(text, ours.tokens, theirs.tokens, gap, span, end=len(ours.tokens))
 
 
-def _make_divergence(text: str, a: list[str], b: list[str], gap: Gap, span: tuple[int, int]) -> Divergence:
-    """The index is the same on both sides: up to here every token is."""
+def _make_divergence(text: str, a: list[str], b: list[str], gap: Gap, span: tuple[int, int], *, end: int) -> Divergence:
+    """The index is the same on both sides: up to here every token is. ``end`` is where they part again, in A."""
     return Divergence(
         index=gap.a_start,
         char_start=span[0],
@@ -158,6 +165,8 @@ def _make_divergence(text: str, a: list[str], b: list[str], gap: Gap, span: tupl
         text=text[slice(*span)],
         a_tokens=tuple(a[gap.a_start : gap.a_end]),
         b_tokens=tuple(b[gap.b_start : gap.b_end]),
+        before=tuple(a[max(0, gap.a_start - _CONTEXT) : gap.a_start]),
+        after=tuple(a[gap.a_end : min(end, gap.a_end + _CONTEXT)]),
     )
 
 
@@ -177,7 +186,7 @@ def _describe(text: str, a: Side, b: Side, gap: Gap, span: tuple[int, int]) -> d
 def describe_place(comparison: TextComparison) -> str:
     """The diverging characters in words.
 
-    >>> gap = Divergence(index=1, char_start=3, char_end=4, text=" ", a_tokens=("▁",), b_tokens=())
+    >>> gap = Divergence(index=1, char_start=3, char_end=4, text=" ", a_tokens=("▁",), b_tokens=(), before=(), after=())
     >>> describe_place(TextComparison(text="end ", a_count=2, b_count=1, first_divergence=gap))
     'the trailing space (character 3)'
     """

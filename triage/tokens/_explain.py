@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from triage.tokens._attribute import Attribution
 from triage.tokens._snapshots import Snapshot
 from triage.tokens._stages import Stage, read_definition
 
+_Parts: TypeAlias = Mapping[str, object]  # pieces or merges by name
 _LONGEST = 5  # changes of one stage that are told; the rest is counted
 
 
@@ -25,8 +27,14 @@ def explain_stage(a: Snapshot, b: Snapshot, stage: Stage, *, texts: Sequence[str
     ('normalizer: nothing in a, {"type":"Lowercase"} in b',)
     """
     ours, theirs = (read_definition(snapshot)[stage] for snapshot in (a, b))
+    totals: list[str] = []
     if stage is Stage.MODEL:
-        changes = [*_compare_vocabularies(a, b, texts), *_compare(stage, *map(_without_pieces, (ours, theirs)))]
+        used = {token for text in texts for s in (a, b) for token in s.tokenizer.encode(text).tokens}
+        pieces, merges = (_read_pieces(ours), _read_pieces(theirs)), _read_merges(ours, theirs)
+        making = {merge for side in merges for merge in side if merge.replace(" ", "") in used}
+        totals = [*_total("Pieces", *pieces), *_total("Merges", *merges)]
+        changes = [*_compare_parts("piece", pieces, used), *_compare_parts("merge", merges, making)]
+        changes += _compare(stage, *map(_without_parts, (ours, theirs)))
     elif stage is Stage.ADDED_TOKENS:
         changes = list(_compare_added(ours, theirs))
     else:
@@ -34,7 +42,7 @@ def explain_stage(a: Snapshot, b: Snapshot, stage: Stage, *, texts: Sequence[str
     lines = [f"{path}: {_show(x)} in {a.name}, {_show(y)} in {b.name}" for path, x, y in changes[:_LONGEST]]
     if len(changes) > _LONGEST:
         lines.append(f"{stage}: {len(changes) - _LONGEST} more changes")
-    return tuple(lines)
+    return (*lines, *totals)
 
 
 def explain_attribution(a: Snapshot, b: Snapshot, attribution: Attribution) -> str:
@@ -78,28 +86,40 @@ def _compare_added(ours: object, theirs: object) -> Iterator[tuple[str, object, 
         yield from _compare(f"added_tokens {content!r}", tokens[0].get(content), tokens[1].get(content))
 
 
-def _compare_vocabularies(a: Snapshot, b: Snapshot, texts: Sequence[str]) -> Iterator[tuple[str, object, object]]:
-    used = {token for text in texts for s in (a, b) for token in s.tokenizer.encode(text).tokens}
-    ours, theirs = (_read_pieces(snapshot) for snapshot in (a, b))
-    for piece in sorted(used):
-        if ours.get(piece) != theirs.get(piece):
-            yield f"model piece {piece!r}", ours.get(piece), theirs.get(piece)
-    apart = sum(ours.get(piece) != theirs.get(piece) for piece in ours.keys() | theirs.keys())
+def _compare_parts(kind: str, sides: tuple[_Parts, _Parts], used: Collection[str]) -> list[tuple[str, object, object]]:
+    """The pieces that the texts are made of, or the merges that make them, where the two sides differ."""
+    ours, theirs = sides
+    parts = [part for part in sorted(used) if ours.get(part) != theirs.get(part)]
+    return [(f"model {kind} {part!r}", ours.get(part), theirs.get(part)) for part in parts]
+
+
+def _total(kind: str, ours: _Parts, theirs: _Parts) -> Iterator[str]:
+    apart = sum(ours.get(part) != theirs.get(part) for part in ours.keys() | theirs.keys())
     if apart:
-        yield "model pieces", f"{len(ours)}, of which {apart} differ from the other's", len(theirs)
+        yield f"{kind} of the model that differ: {apart}, of {len(ours)} and {len(theirs)}"
 
 
-def _read_pieces(snapshot: Snapshot) -> dict[str, object]:
+def _read_pieces(model: Any) -> _Parts:
     """Each piece with its id, and its score where the model has scores (Unigram)."""
-    model = read_definition(snapshot)[Stage.MODEL]
-    vocabulary = model.get("vocab", {}) if isinstance(model, dict) else {}
+    vocabulary = model.get("vocab") or {}
     if isinstance(vocabulary, list):
         return {piece: {"id": index, "score": score} for index, (piece, score) in enumerate(vocabulary)}
     return {piece: {"id": index} for piece, index in vocabulary.items()}
 
 
-def _without_pieces(model: object) -> object:
-    return {k: v for k, v in model.items() if k not in {"vocab", "merges"}} if isinstance(model, dict) else model
+def _read_merges(*models: Any) -> tuple[_Parts, _Parts]:
+    """Each merge (BPE) with its rank: the lower is tried first. Ranks that only new merges shift are left out."""
+    sides = [[" ".join(merge) for merge in model.get("merges") or ()] for model in models]
+    ours, theirs = ({merge: rank for rank, merge in enumerate(side)} for side in sides)
+    shifted = [merge for merge in ours if merge in theirs] == [merge for merge in theirs if merge in ours]
+    ranked = [
+        {m: {} if shifted and m in ours and m in theirs else {"rank": r} for m, r in s.items()} for s in (ours, theirs)
+    ]
+    return ranked[0], ranked[1]
+
+
+def _without_parts(model: Any) -> dict[str, object]:
+    return {key: value for key, value in model.items() if key not in {"vocab", "merges"}}
 
 
 def _show(value: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
@@ -25,10 +25,9 @@ class Truncation:
     max_tokens_per_doc: int | None = None
 
     @property
-    def whole(self) -> tuple[str, ...]:
-        """The texts that this request sends uncut."""
-        limits = {"query": self.max_tokens_per_query, "document": self.max_tokens_per_doc}
-        return tuple(name for name, limit in limits.items() if limit is None)
+    def limits(self) -> dict[str, int | None]:
+        """The texts that this request sends, each with the pieces to which it is cut."""
+        return {"query": self.max_tokens_per_query, "document": self.max_tokens_per_doc}
 
 
 def make_texts(*, query: str, document: str, repeat: int) -> dict[str, str]:
@@ -78,15 +77,20 @@ def measure_rerank(server: Server, *, query: str, document: str, truncations: Se
 
 
 def predict_rerank(
-    snapshot: Snapshot, *, query: str, document: str, truncations: Sequence[Truncation]
+    snapshot: Snapshot,
+    *,
+    query: str,
+    document: str,
+    truncations: Sequence[Truncation],
+    side: Literal["right", "left"] = "right",
 ) -> dict[str, int]:
     """The counts that the tokenizer alone makes likely: each text sent by itself, as a bi-encoder is.
 
-    What a server counts beyond them is its own accounting, not the snapshot's.
+    What a server counts beyond them is its own accounting, not the snapshot's. ``side`` is where texts are cut.
     """
     return {
-        t.name: snapshot.count(query, limit=t.max_tokens_per_query)
-        + snapshot.count(document, limit=t.max_tokens_per_doc)
+        t.name: snapshot.count(query, limit=t.max_tokens_per_query, side=side)
+        + snapshot.count(document, limit=t.max_tokens_per_doc, side=side)
         for t in truncations
     }
 
@@ -98,6 +102,8 @@ def tabulate_counts(
 ) -> pd.DataFrame:
     """One row for each request: served and predicted counts of each snapshot, their drift, upstream's expectation.
 
+    The drift is how many more the first snapshot counts; of more than two, there is one for each of the others.
+
     >>> tabulate_counts({"a": {"x": 5}, "b": {"x": 4}}, {"a": {"x": 5}, "b": {"x": 4}}, [(4, 5)]).loc["x"].to_dict()
     {'a served': 5, 'a alone': 5, 'b served': 4, 'b alone': 4, 'drift': 1, 'upstream expects': '4 or 5'}
     """
@@ -108,8 +114,9 @@ def tabulate_counts(
             for kind, counts in (("served", served[name]), ("alone", predicted[name]))
         }
     )
-    first, second = (f"{name} served" for name in served)
-    frame["drift"] = frame[first] - frame[second]
+    first, *others = served
+    for other in others:
+        frame["drift" if len(others) == 1 else f"{other} drift"] = frame[f"{first} served"] - frame[f"{other} served"]
     if expected is not None:
         frame["upstream expects"] = [" or ".join(map(str, allowed)) for allowed in expected]
     frame.index.name = "request"
@@ -117,18 +124,23 @@ def tabulate_counts(
 
 
 def plot_counts(table: pd.DataFrame) -> Figure:
-    """Served counts of `tabulate_counts` as paired bars, one pair for each request, the drift named below it."""
+    """Served counts of `tabulate_counts` as bars, a group for each request, with the drift named below it."""
     from matplotlib.figure import Figure as NewFigure
 
     figure = NewFigure(figsize=(8, 3.2), layout="constrained")
     axes = figure.subplots()
     served = [column for column in table.columns if column.endswith(" served")]
-    positions = range(len(table))
-    for shift, column in zip((-0.2, 0.2), served, strict=True):
-        bars = axes.bar([p + shift for p in positions], table[column], width=0.38, label=column.removesuffix(" served"))
+    width = 0.8 / len(served)
+    for index, column in enumerate(served):
+        places = [request + (index - (len(served) - 1) / 2) * width for request in range(len(table))]
+        bars = axes.bar(places, table[column], width=0.95 * width, label=column.removesuffix(" served"))
         axes.bar_label(bars, fontsize=9)
-    names = [f"{name}\ndrift {drift:+d}" if drift else str(name) for name, drift in table["drift"].items()]
-    axes.set_xticks(list(positions), names)
+    drifts = table[[column for column in table.columns if column.endswith("drift")]].itertuples(index=False)
+    names = [
+        f"{name}\ndrift {', '.join(f'{drift:+d}' for drift in drifting)}" if any(drifting) else str(name)
+        for name, drifting in zip(table.index, drifts, strict=True)
+    ]
+    axes.set_xticks(range(len(table)), names)
     axes.set_ylabel("prompt_tokens")
     axes.margins(y=0.15)
     axes.spines[["top", "right"]].set_visible(False)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import product
+from math import inf, prod
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from triage.errors import InputError
 
-OVERHEAD = "special tokens"  # what a request counts besides its texts; it may drift as well
+OVERHEAD = "special tokens"  # what a request counts besides its texts, the same in each; it may drift as well
+_MOST_CASES = 10_000  # each takes a tenth of a millisecond
+
+Limits: TypeAlias = Mapping[str, Mapping[str, int | None]]
+_Range: TypeAlias = tuple[float, float]  # of pieces, both ends included
+_Lengths: TypeAlias = dict[str, int | None]  # None: the counts leave it open
 
 
 class Role(StrEnum):
@@ -24,51 +32,135 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentDrift:
-    """One text, or the special tokens. ``drift`` is None where the counts do not fix it."""
+    """One text, or the special tokens: how many pieces it has before and after, None where the counts do not fix it."""
 
     name: str
     role: Role
-    drift: int | None
+    before: int | None
+    after: int | None
+
+    @property
+    def drift(self) -> int | None:
+        """How many pieces it has more before than after."""
+        return None if self.before is None or self.after is None else self.before - self.after
 
 
 def tabulate_segments(parts: Sequence[SegmentDrift]) -> pd.DataFrame:
     """One row for each text and for the special tokens."""
     rows = {
-        part.name: {"says": str(part.role), "drift": "open" if part.drift is None else part.drift} for part in parts
+        part.name: {
+            "says": str(part.role),
+            **{
+                name: "open" if value is None else value
+                for name, value in (("pieces before", part.before), ("after", part.after), ("drift", part.drift))
+            },
+        }
+        for part in parts
     }
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def locate_drift(drift: Mapping[str, int], *, whole: Mapping[str, Collection[str]]) -> tuple[SegmentDrift, ...]:
-    """What a drift of counts says of each text.
+def locate_drift(before: Mapping[str, int], after: Mapping[str, int], *, limits: Limits) -> tuple[SegmentDrift, ...]:
+    """What two sets of counts of the same requests say of each text.
 
-    ``drift`` maps a request to the difference of its two counts; ``whole`` maps it to the texts that it sends uncut. A
-    text that is cut to a limit below its length counts the same in both snapshots, so it contributes nothing. Each
-    request is then one linear equation in the drifts of its whole texts and of the special tokens, and a text is
-    decided where all solutions agree.
+    ``limits`` maps a request to the texts that it sends, each with the limit to which it is cut, None for none. A text
+    counts its pieces, at most as many as its limit, and each request the same special tokens besides. So each request
+    is one equation; whether a limit cut anything is not given, both are tried. A text is decided where all solutions
+    agree.
 
-    Raises `InputError` where no assignment fits: a limit that cut nothing, or more than one server.
+    Raises `InputError` where there is none: another limit, or more than one server.
 
-    >>> four = {"none": 1, "query cut": 1, "document cut": 0, "both cut": 0}
-    >>> whole = {"none": ["query", "document"], "query cut": ["document"], "document cut": ["query"], "both cut": []}
-    >>> [f"{part.name}: {part.role}" for part in locate_drift(four, whole=whole)]
-    ['query: cannot carry', 'document: carries', 'special tokens: cannot carry']
-    >>> [str(part.role) for part in locate_drift({"none": 1}, whole=whole)]
+    >>> four = {"none": {"q": None, "d": None}, "q cut": {"q": 10, "d": None}}
+    >>> four |= {"d cut": {"q": None, "d": 10}, "both cut": {"q": 10, "d": 10}}
+    >>> counts = [dict(zip(four, row)) for row in ((286, 156, 155, 25), (284, 154, 154, 24))]
+    >>> [f"{part.name}: {part.role} {part.drift}" for part in locate_drift(*counts, limits=four)]
+    ['q: cannot carry 0', 'd: carries 1', 'special tokens: carries 1']
+    >>> [str(part.role) for part in locate_drift({"none": 286}, {"none": 285}, limits=four)]
     ['undecided', 'undecided', 'undecided']
     """
-    if missing := [request for request in drift if request not in whole]:
-        raise InputError(f"Nothing says which texts {', '.join(missing)} sends whole.", hint="Name them in `whole`.")
-    names = [*dict.fromkeys(text for request in drift for text in whole[request]), OVERHEAD]
-    equations = np.array([[name == OVERHEAD or name in whole[request] for name in names] for request in drift], float)
-    values = np.array([drift[request] for request in drift], float)
-    solution, *_ = np.linalg.lstsq(equations, values, rcond=None)
+    if before.keys() != after.keys():
+        raise InputError("The counts are not of the same requests.", hint="Give both counts of each request.")
+    if missing := [request for request in before if request not in limits]:
+        raise InputError(f"Nothing says which texts {', '.join(missing)} sends.", hint="Name them in `limits`.")
+    sides = [list(_solve(counts, limits)) for counts in (before, after)]
+    for counts, solutions in zip((before, after), sides, strict=True):
+        if not solutions:
+            raise InputError(
+                f"No lengths of the texts give the counts {', '.join(map(str, counts.values()))}.",
+                hint="Check the limits, and that one server gave all counts.",
+            )
+    names = [*dict.fromkeys(text for request in before for text in limits[request]), OVERHEAD]
+    return tuple(_judge(name, *([lengths[name] for lengths in solutions] for solutions in sides)) for name in names)
+
+
+def explain_segments(parts: Sequence[SegmentDrift]) -> str:
+    """What the counts say, as sentences; that which carries the drift comes first.
+
+    >>> counts = {"none": 286}, {"none": 285}
+    >>> print(explain_segments(locate_drift(*counts, limits={"none": {"query": None}})))
+    These counts do not decide between query, special tokens.
+    """
+    told = []
+    for part in (part for part in parts if part.role is Role.CARRIES):
+        lengths = f": {part.before} before, {part.after} after" if part.drift else ", by how much is open"
+        told.append(f"The drift is in the {part.name}{lengths}.")
+    if cleared := [part.name for part in parts if part.role is Role.CANNOT]:
+        told.append(f"It cannot be in the {' or the '.join(cleared)}.")
+    if open_parts := [part.name for part in parts if part.role is Role.UNDECIDED]:
+        told.append(f"These counts do not decide between {', '.join(open_parts)}.")
+    if all(part.role is Role.CANNOT for part in parts):
+        return "Nothing drifts: the counts are the same, and so is every text."
+    return " ".join(told)
+
+
+def _judge(name: str, before: Sequence[int | None], after: Sequence[int | None]) -> SegmentDrift:
+    """What all solutions of both sides have in common."""
+    drifts = {None if x is None or y is None else x - y for x in before for y in after}
+    if None in drifts or (0 in drifts and len(drifts) > 1):
+        role = Role.UNDECIDED
+    else:
+        role = Role.CANNOT if drifts == {0} else Role.CARRIES
+    ours, theirs = (values[0] if len(set(values)) == 1 else None for values in (before, after))
+    return SegmentDrift(name=name, role=role, before=ours, after=theirs)
+
+
+def _solve(counts: Mapping[str, int], limits: Limits) -> Iterator[_Lengths]:
+    """All ways in which the texts can be longer or shorter than their limits, each with the lengths that it fixes."""
+    texts = list(dict.fromkeys(text for request in counts for text in limits[request]))
+    choices = [_list_ranges(text, [limits[request] for request in counts]) for text in texts]
+    if prod(map(len, choices)) > _MOST_CASES:
+        raise InputError("There are too many texts and limits to try all cases.", hint="Leave some requests out.")
+    for ranges in product(*choices):
+        lengths = _solve_within(counts, limits, dict(zip(texts, ranges, strict=True)))
+        if lengths is not None:
+            yield lengths
+
+
+def _list_ranges(text: str, requests: Sequence[Mapping[str, int | None]]) -> list[_Range]:
+    """The ranges of a text's length in which the same limits cut it."""
+    bounds = sorted({limit for request in requests if (limit := request.get(text)) is not None})
+    return list(zip([0, *(bound + 1 for bound in bounds)], [*bounds, inf], strict=True))
+
+
+def _solve_within(counts: Mapping[str, int], limits: Limits, ranges: Mapping[str, _Range]) -> _Lengths | None:
+    """The lengths where each text is within its range, so that each equation is linear. None without a solution."""
+    names = [*ranges, OVERHEAD]
+    rows, values = [], []
+    for request, count in counts.items():
+        whole = {t for t, limit in limits[request].items() if limit is None or ranges[t][1] <= limit}
+        rows.append([name == OVERHEAD or name in whole for name in names])
+        values.append(count - sum(limit or 0 for text, limit in limits[request].items() if text not in whole))
+    equations = np.array(rows, float)
+    solution, *_ = np.linalg.lstsq(equations, np.array(values, float), rcond=None)
     if not np.allclose(equations @ solution, values, atol=1e-6):
-        raise InputError(
-            "No drift of the texts gives these counts.",
-            hint="Check that every limit is below the length of its text, and that one server gave all counts.",
-        )
+        return None
     free = _find_free(equations)
-    return tuple(_judge(name, None if free[i] else round(solution[i])) for i, name in enumerate(names))
+    fixed = {name: round(solution[i]) for i, name in enumerate(names) if not free[i]}
+    for name, length in fixed.items():
+        lowest, highest = ranges.get(name, (0, inf))
+        if not lowest <= length <= highest or abs(solution[names.index(name)] - length) > 1e-6:
+            return None
+    return {name: fixed.get(name) for name in names}
 
 
 def _find_free(equations: np.ndarray) -> list[bool]:
@@ -76,8 +168,3 @@ def _find_free(equations: np.ndarray) -> list[bool]:
     _, singular, rows = np.linalg.svd(equations)
     rank = int((singular > 1e-9).sum())
     return [bool(moves) for moves in (np.abs(rows[rank:]) > 1e-9).any(axis=0)]
-
-
-def _judge(name: str, drift: int | None) -> SegmentDrift:
-    role = Role.UNDECIDED if drift is None else Role.CARRIES if drift else Role.CANNOT
-    return SegmentDrift(name=name, role=role, drift=drift)

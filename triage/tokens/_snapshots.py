@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from tokenizers import Encoding, Tokenizer
 
@@ -32,13 +33,15 @@ class Snapshot:
     source: Path | None = None
     _tried: set[int] = field(default_factory=set, compare=False, repr=False)
 
-    def count(self, text: str, *, limit: int | None = None) -> int:
-        """Tokens of a text that is sent alone: its pieces, at most ``limit`` of them, and the special tokens."""
+    def count(self, text: str, *, limit: int | None = None, side: Literal["right", "left"] = "right") -> int:
+        """Tokens of a text that is sent alone: its pieces, cut to ``limit`` of them, and the special tokens."""
         self.check_texts([text])
         with translate_errors(self.name, text):
-            pieces = len(self.tokenizer.encode(text, add_special_tokens=False).ids)
+            encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        if limit is not None:
+            encoding.truncate(limit, direction=side)
         special: int = self.tokenizer.num_special_tokens_to_add(False)
-        return special + (pieces if limit is None else min(pieces, limit))
+        return special + len(encoding)
 
     def encode(self, text: str) -> Encoding:
         """The encoding of a text, with special tokens and the truncation that the snapshot asks for.

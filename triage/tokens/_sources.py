@@ -80,5 +80,5 @@ def _find_on_hub(reference: str, repo: str, revision: str | None, download: bool
     raise SnapshotError(
         f"{reference} is neither a path nor in the local Hub cache, which holds "
         + (f"of {repo} only {others}." if held else f"no {repo}."),
-        hint="Add --download to fetch it, or name one that is there.",
+        hint="Add --download to fetch it, or name one that is there: `triage snapshots` lists them.",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from tokenizers import Encoding, Tokenizer
 
@@ -26,7 +26,7 @@ class Stage(StrEnum):
 
 
 # These two act on finished pieces: exchanging them needs no new encoding of the text.
-_FINISHING = frozenset({Stage.POST_PROCESSOR, Stage.TRUNCATION})
+FINISHING = frozenset({Stage.POST_PROCESSOR, Stage.TRUNCATION})
 _MIXED = "A mixture of the two snapshots"
 _EMPTY_MODEL = '{"type": "WordLevel", "vocab": {}, "unk_token": ""}'
 
@@ -38,16 +38,16 @@ def read_encoded(encoding: Encoding) -> Encoded:
     return tuple(encoding.ids), tuple(encoding.tokens)
 
 
-def read_definition(snapshot: Snapshot) -> dict[str, object]:
+def read_definition(snapshot: Snapshot) -> dict[str, Any]:
     """The sections of a snapshot's ``tokenizer.json``, in the canonical form that tokenizers itself writes."""
-    definition: dict[str, object] = json.loads(snapshot.tokenizer.to_str())
+    definition: dict[str, Any] = json.loads(snapshot.tokenizer.to_str())
     return definition
 
 
-def drop_stage(snapshot: Snapshot, stage: Stage) -> Snapshot:
-    """The snapshot without one of its optional stages: as if a normalizer, say, were skipped."""
-    definition = read_definition(snapshot) | {stage.value: None}
-    return Snapshot(f"{snapshot.name} without {stage}", snapshot.folder, Tokenizer.from_str(json.dumps(definition)))
+def change_stage(snapshot: Snapshot, stage: Stage, definition: object) -> Snapshot:
+    """The snapshot with another definition of one of its stages; with None as if a normalizer, say, were skipped."""
+    whole = read_definition(snapshot) | {stage.value: definition}
+    return Snapshot(f"{snapshot.name} with another {stage}", snapshot.folder, Tokenizer.from_str(json.dumps(whole)))
 
 
 class Swapper:
@@ -67,6 +67,10 @@ class Swapper:
         """The stages whose definitions differ, in the order of the pipeline."""
         return tuple(stage for stage in Stage if self._a[stage] != self._b[stage])
 
+    def is_known(self, text: str, swapped: Collection[Stage]) -> bool:
+        """Whether `encode` has the pieces of this already, and so costs no encoding."""
+        return (text, frozenset(swapped) - FINISHING) in self._pieces
+
     def encode(self, text: str, swapped: Collection[Stage]) -> Encoded:
         """The text under B with these stages taken from A: with none it is B, with all it is A.
 
@@ -74,14 +78,14 @@ class Swapper:
         the other model gives to another piece.
         """
         stages = frozenset(swapped)
-        key = (text, stages - _FINISHING)
+        key = (text, stages - FINISHING)
         if key not in self._pieces:
-            tokenizer = self._assemble(stages - _FINISHING, finishing=False)
+            tokenizer = self._assemble(stages - FINISHING, finishing=False)
             self.encodings += 1
             with translate_errors(_MIXED, text):
                 self._pieces[key] = tokenizer.encode(text, add_special_tokens=False)
         with translate_errors(_MIXED, text):
-            return read_encoded(self._assemble(stages & _FINISHING, finishing=True).post_process(self._pieces[key]))
+            return read_encoded(self._assemble(stages & FINISHING, finishing=True).post_process(self._pieces[key]))
 
     def build(self, swapped: Collection[Stage]) -> Tokenizer:
         """The whole tokenizer B with these stages taken from A. Raises `SnapshotError` as `encode` does."""
@@ -93,7 +97,7 @@ class Swapper:
             sections = {
                 stage: (self._a if stage in swapped else self._b)[stage]
                 for stage in Stage
-                if (stage in _FINISHING) is finishing
+                if (stage in FINISHING) is finishing
             }
             self._tokenizers[swapped, finishing] = self._parse(sections)
         return self._tokenizers[swapped, finishing]

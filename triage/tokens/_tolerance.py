@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import pandas as pd
 
-from triage.tokens._rerank import Truncation, predict_rerank
-from triage.tokens._snapshots import Snapshot
-from triage.tokens._stages import Stage, drop_stage
+from triage.tokens._regressions import Regression
 
 ExpectedPromptTokens: TypeAlias = int | tuple[int, ...]
 
@@ -26,7 +23,7 @@ def assert_prompt_tokens(actual: int, expected: ExpectedPromptTokens) -> None:
     ...
     AssertionError: prompt_tokens is 287, expected 285 or 286
     """
-    allowed = (expected,) if isinstance(expected, int) else expected
+    allowed = _list_allowed(expected)
     if actual not in allowed:
         raise AssertionError(f"prompt_tokens is {actual}, expected {' or '.join(map(str, allowed))}")
 
@@ -41,84 +38,61 @@ def choose_expectation(counts: Sequence[int]) -> ExpectedPromptTokens:
     return distinct[0] if len(distinct) == 1 else distinct
 
 
-@dataclass(frozen=True, kw_only=True)
-class Regression:
-    """A fault planted on purpose: what it is, and the counts that it makes of the requests."""
-
-    name: str
-    counts: Mapping[str, int]
-
-
-def plant_regressions(
-    snapshot: Snapshot, *, query: str, document: str, truncations: Sequence[Truncation], served: Mapping[str, int]
-) -> tuple[Regression, ...]:
-    """Counts of the requests under faults that a test of truncation is there to catch.
-
-    A fault of the tokenizer, the texts or the limits is really done to them, and the texts are encoded again; a fault
-    of the server's accounting shifts its counts. ``served`` are the healthy counts; what the server counts beyond the
-    tokenizer is kept.
-    """
-    healthy = predict_rerank(snapshot, query=query, document=document, truncations=truncations)
-
-    def count(s: Snapshot, cut: Sequence[Truncation], q: str = query, d: str = document) -> dict[str, int]:
-        return predict_rerank(s, query=q, document=d, truncations=cut)
-
-    def shift(by: int) -> list[Truncation]:
-        return [_map_limits(t, lambda limit: None if limit is None else limit + by) for t in truncations]
-
-    swapped = [
-        replace(t, max_tokens_per_query=t.max_tokens_per_doc, max_tokens_per_doc=t.max_tokens_per_query)
-        for t in truncations
-    ]
-    faults: dict[str, dict[str, int]] = {
-        "a special token of each text lost": {name: counted - 2 for name, counted in healthy.items()},
-        "the separator doubled": {name: counted + 1 for name, counted in healthy.items()},
-        "every limit one too high": count(snapshot, shift(+1)),
-        "every limit one too low": count(snapshot, shift(-1)),
-        "limits ignored": count(snapshot, [_map_limits(t, lambda _: None) for t in truncations]),
-        "the query's limit ignored": count(snapshot, [replace(t, max_tokens_per_query=None) for t in truncations]),
-        "the document's limit ignored": count(snapshot, [replace(t, max_tokens_per_doc=None) for t in truncations]),
-        "the two limits exchanged": count(snapshot, swapped),
-        "one piece of the document lost": _shift_whole_document(healthy, truncations, -1),
-        "one piece of the document doubled": _shift_whole_document(healthy, truncations, +1),
-        "texts stripped before they are encoded": count(snapshot, truncations, query.strip(), document.strip()),
-        "the document sent as the query": count(snapshot, truncations, document, document),
-        "texts cut on the wrong side": healthy,
-        "normalisation skipped": count(drop_stage(snapshot, Stage.NORMALIZER), truncations),
-        "pre-tokenisation skipped": count(drop_stage(snapshot, Stage.PRE_TOKENIZER), truncations),
-    }
-    return tuple(
-        Regression(name=name, counts={r: served[r] + counts[r] - healthy[r] for r in healthy})
-        for name, counts in faults.items()
-    )
-
-
 def tabulate_masking(
-    regressions: Sequence[Regression],
+    regressions: Mapping[str, Sequence[Regression]],
     *,
-    strict: Mapping[str, ExpectedPromptTokens],
+    served: Mapping[str, Mapping[str, int]],
     widened: Mapping[str, ExpectedPromptTokens],
 ) -> pd.DataFrame:
-    """One row for each planted regression: its counts, and in how many requests each expectation catches it.
+    """One row for each planted regression: what it counts with each snapshot, and how many requests catch it.
 
-    ``verdict`` is ``masked`` where the strict expectation catches it and the widened one lets it through, ``invisible``
-    where no count shows it at all.
+    ``regressions`` and the healthy counts ``served`` are by snapshot. The strict expectation of a snapshot are its own
+    counts. ``verdict`` is ``masked`` where they catch a fault that the widened expectation lets through, with any of
+    the snapshots; ``caught`` where the widened one catches it too, ``invisible`` where no count shows it at all.
     """
-    rows = {}
-    for regression in regressions:
-        caught = {
-            name: [r for r, counted in regression.counts.items() if not _allows(expectation[r], counted)]
-            for name, expectation in (("strict", strict), ("widened", widened))
-        }
-        verdict = "caught" if caught["widened"] else "masked" if caught["strict"] else "invisible"
-        rows[regression.name] = {
-            "verdict": verdict,
-            "counts": " / ".join(map(str, regression.counts.values())),
-            **{f"{name} catches it in": f"{len(caught[name])} of {len(regression.counts)}" for name in caught},
-        }
-    frame = pd.DataFrame.from_dict(rows, orient="index")
+    rows: dict[str, dict[str, str]] = {}
+    for name, planted in regressions.items():
+        for fault in planted:
+            strict, wide = (_list_catching(fault, expected) for expected in (served[name], widened))
+            row = rows.setdefault(fault.name, {"verdict": "invisible"})
+            if strict and not wide:
+                row["verdict"] = "masked"
+            elif strict and row["verdict"] == "invisible":
+                row["verdict"] = "caught"
+            row[f"{name} counts"] = " / ".join(map(str, fault.counts.values()))
+            row[f"{name} caught by"] = f"{len(strict)} strict, {len(wide)} widened"
+    frame = pd.DataFrame.from_dict(rows, orient="index").fillna("")
     frame.index.name = "planted regression"
     return frame
+
+
+def tabulate_strictness(
+    regressions: Mapping[str, Sequence[Regression]],
+    *,
+    served: Mapping[str, Mapping[str, int]],
+    widened: Mapping[str, ExpectedPromptTokens],
+) -> pd.DataFrame:
+    """One row for each request: whether it must stay strict, and the faults that nothing else would catch then.
+
+    A request in which all snapshots agree gains nothing from a wider expectation. What such requests catch and the
+    widened ones do not would be lost if they were widened as well.
+    """
+    strict = list_strict_requests(served)
+    guarded: dict[str, dict[str, None]] = {request: {} for request in widened}
+    for planted in regressions.values():
+        for fault in planted:
+            catching = _list_catching(fault, widened)
+            for request in catching if set(catching) <= set(strict) else ():
+                guarded[request][fault.name] = None
+    rows = {
+        request: {
+            "expectation": " or ".join(map(str, _list_allowed(expected))),
+            "must stay strict": "yes" if request in strict else "no: the snapshots differ",
+            "caught by strict requests alone": "; ".join(guarded[request]) or "nothing",
+        }
+        for request, expected in widened.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def list_strict_requests(
@@ -133,17 +107,10 @@ def list_strict_requests(
     return tuple(r for r in first if len({by_request[r] for by_request in counts.values()}) == 1)
 
 
-def _allows(expected: ExpectedPromptTokens, counted: int) -> bool:
-    return counted in ((expected,) if isinstance(expected, int) else expected)
+def _list_catching(fault: Regression, expectation: Mapping[str, ExpectedPromptTokens]) -> list[str]:
+    """The requests whose count the expectation does not allow."""
+    return [r for r, counted in fault.counts.items() if counted not in _list_allowed(expectation[r])]
 
 
-def _map_limits(truncation: Truncation, change: Callable[[int | None], int | None]) -> Truncation:
-    return replace(
-        truncation,
-        max_tokens_per_query=change(truncation.max_tokens_per_query),
-        max_tokens_per_doc=change(truncation.max_tokens_per_doc),
-    )
-
-
-def _shift_whole_document(healthy: Mapping[str, int], truncations: Sequence[Truncation], by: int) -> dict[str, int]:
-    return {t.name: healthy[t.name] + (by if t.max_tokens_per_doc is None else 0) for t in truncations}
+def _list_allowed(expected: ExpectedPromptTokens) -> tuple[int, ...]:
+    return (expected,) if isinstance(expected, int) else expected

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from triage.verify._check import CheckedReceipt, check_receipt
     from triage.verify._design import Design, Rule
     from triage.verify._exact import compare_rates, find_runs, rate_interval, rate_lower_bound, rate_upper_bound
+    from triage.verify._example import Example, make_example
     from triage.verify._judge import FixVerdict, Judgement, judge_attempts
     from triage.verify._overlay import find_package
     from triage.verify._plot import describe_picture, plot_receipt
-    from triage.verify._power import calculate_power, tabulate_power
+    from triage.verify._power import calculate_power, tabulate_clean_runs, tabulate_power
+    from triage.verify._result import conclude_receipts
     from triage.verify._run import Limits, StoppedError
     from triage.verify._slurm import SlurmRunner, limit_job
     from triage.verify._strata import compare_stratified, find_bad_nodes
@@ -36,6 +38,7 @@ _HOME = {
     "CheckedReceipt": "_check",
     "Design": "_design",
     "End": "_attempt",
+    "Example": "_example",
     "FixVerdict": "_judge",
     "HANG": "_attempt",
     "Judgement": "_judge",
@@ -51,12 +54,14 @@ _HOME = {
     "check_receipt": "_check",
     "compare_rates": "_exact",
     "compare_stratified": "_strata",
+    "conclude_receipts": "_result",
     "describe_picture": "_plot",
     "find_bad_nodes": "_strata",
     "find_package": "_overlay",
     "find_runs": "_exact",
     "judge_attempts": "_judge",
     "limit_job": "_slurm",
+    "make_example": "_example",
     "plan_case": "_case",
     "plot_receipt": "_plot",
     "prepare_arms": "_arms",
@@ -68,6 +73,7 @@ _HOME = {
     "resume_verification": "_verify",
     "tabulate_arms": "_tables",
     "tabulate_attempts": "_tables",
+    "tabulate_clean_runs": "_power",
     "tabulate_power": "_power",
     "verify_fix": "_verify",
 }
@@ -81,6 +87,7 @@ __all__ = [
     "CheckedReceipt",
     "Design",
     "End",
+    "Example",
     "FixVerdict",
     "Judgement",
     "Limits",
@@ -95,12 +102,14 @@ __all__ = [
     "check_receipt",
     "compare_rates",
     "compare_stratified",
+    "conclude_receipts",
     "describe_picture",
     "find_bad_nodes",
     "find_package",
     "find_runs",
     "judge_attempts",
     "limit_job",
+    "make_example",
     "plan_case",
     "plot_receipt",
     "prepare_arms",
@@ -112,6 +121,7 @@ __all__ = [
     "resume_verification",
     "tabulate_arms",
     "tabulate_attempts",
+    "tabulate_clean_runs",
     "tabulate_power",
     "verify_fix",
 ]

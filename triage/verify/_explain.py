@@ -52,7 +52,7 @@ def _explain_against(state: Judgement, design: Design) -> Iterator[str]:
         yield f"With the change {state.new_timeouts} of {after.runs} runs ended in a time-out, and none did before."
     if after.failures and not state.new and not state.new_timeouts:
         how = "rejects nothing" if design.rule is not Rule.SPRT else "leans to the old rate"
-        fell = (after.rate or 0) < (state.before.rate or 0)
+        fell = state.p_value <= design.alpha
         yield (
             f"The same failure recurs: {_say(after)} after the change, {_say(state.before)} before it; the test {how}."
             + (" The rate fell, but the failure is not gone." if fell else "")

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from triage.verify._design import Design, Leaning, Rule, rejects_old_rate, weigh_sequentially
-from triage.verify._exact import compare_rates, find_runs
+from triage.verify._exact import compare_rates, find_runs, rate_upper_bound
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,3 +119,15 @@ def tabulate_power(design: Design, *, rates: Sequence[float] = RATES) -> pd.Data
             "VERIFIED without any effect": [f"{calculate_power(design, rate, rate):.1%}" for rate in rates],
         }
     )
+
+
+def tabulate_clean_runs(*, confidence: float = 0.95, runs: Sequence[int] = (5, 10, 20, 50, 100, 300)) -> pd.DataFrame:
+    """What runs without a single failure exclude.
+
+    >>> list(tabulate_clean_runs(runs=(20,)).iloc[0])
+    [20, 'rates above 13.9%']
+    """
+    import pandas as pd
+
+    bounds = [f"rates above {rate_upper_bound(0, count, confidence=confidence):.1%}" for count in runs]
+    return pd.DataFrame({"clean runs": list(runs), f"exclude, at {confidence:.0%}": bounds})
