@@ -83,7 +83,7 @@ def list_pins(leaks: Sequence[Leak]) -> tuple[tuple[str, ...], dict[str, str]]:
 
 
 def tabulate_leaks(leaks: Sequence[Leak]) -> pd.DataFrame:
-    """One row for each leak: its name, the value under each resolution, who decides, where in vLLM, and the pin."""
+    """One row for each leak: its name, the value under each resolution, and who decides, with the line of vLLM."""
     import pandas as pd
 
     labels = list(dict.fromkeys(label for leak in leaks for label in leak.values))
@@ -91,13 +91,11 @@ def tabulate_leaks(leaks: Sequence[Leak]) -> pd.DataFrame:
         {
             "left to a default": leak.name,
             **{label: _show(leak.values.get(label)) for label in labels},
-            "decided by": leak.source.value,
-            "in": leak.place or "",
-            "pinned by": leak.pin or "no option says it",
+            "decided by": f"{leak.source}{_shorten_place(leak.place)}",
         }
         for leak in leaks
     ]
-    return pd.DataFrame(rows, columns=["left to a default", *labels, "decided by", "in", "pinned by"])
+    return pd.DataFrame(rows, columns=["left to a default", *labels, "decided by"])
 
 
 def _find_in_argument(
@@ -206,7 +204,15 @@ def _say_variable(value: JsonValue) -> str:
     return str(int(value)) if isinstance(value, bool) else str(value)
 
 
+def _shorten_place(place: str | None) -> str:
+    """``: arg_utils.py:3142``; what is no line of a file, nothing."""
+    path = (place or "").partition(" ")[0]
+    return f": {path.rpartition('/')[2]}" if ".py:" in path else ""
+
+
 def _show(value: JsonValue) -> str:
+    if isinstance(value, str) and value.startswith("vllm."):  # the path of a class
+        return value.rpartition(".")[2]
     if isinstance(value, list) and len(value) > _SHOWN_ITEMS:
         return f"{len(value)} values, {value[0]} to {value[-1]}"
     return "unset" if value is None else value if isinstance(value, str) else json.dumps(value)
