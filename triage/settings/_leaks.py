@@ -147,7 +147,7 @@ def _find_in_variables(resolved: Mapping[str, ResolvedConfig], base: ResolvedCon
             label: c.variables.get(name) if registered else c.set_variables.get(name) for label, c in resolved.items()
         }
         if _differ(values) and _REDACTED not in map(str, values.values()):
-            place = "vLLM sets it itself" if name in base.set_variables else "vllm/envs.py"
+            place = "vLLM sets it itself" if any(name in c.set_variables for c in resolved.values()) else "vllm/envs.py"
             first = next(iter(values.values()))
             pin = None if first is None or isinstance(first, (dict, list)) else f"{name}={_say_variable(first)}"
             source = DefaultSource.ENVIRONMENT
