@@ -82,6 +82,14 @@ def test_nothing_is_added_where_one_may_look_from_outside(tmp_path: Path) -> Non
     assert not (tmp_path / "stacks").exists()
 
 
+def test_a_command_with_a_python_path_of_its_own_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faulthandler, "why_no_ptrace", lambda: "ptrace is refused")
+    monkeypatch.setenv("PYTHONPATH", "/ours")
+    added = prepare_stacks(tmp_path, env={"PYTHONPATH": "/theirs"})
+    assert added["PYTHONPATH"].split(os.pathsep)[1:] == ["/theirs"]
+    assert prepare_stacks(tmp_path)["PYTHONPATH"].split(os.pathsep)[1:] == ["/ours"]
+
+
 def test_every_thread_dumps_itself_and_is_known_by_its_number(tmp_path: Path) -> None:
     told = supervise_refused(tmp_path, LOCK_ORDER)
     [process] = list_last(told)

@@ -15,8 +15,8 @@ class SlurmOptions:
     """Where and how: ``nodes`` pins jobs to these nodes in turn, ``exclude`` leaves some out.
 
     ``gpus`` is the number for each job; None: one, where the partition has any. ``parallel`` is how many jobs run at a
-    time, on each node where some are pinned, ``time_limit_s`` what Slurm gives each, and ``longest_s`` the most that
-    the partition allows.
+    time, on each node where some are pinned. ``time_limit_s`` is what Slurm gives each, and ``longest_s`` the most
+    that the partition allows.
     """
 
     partition: str | None = None

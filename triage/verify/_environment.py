@@ -1,23 +1,20 @@
-"""What the machine is on which a verification runs: the part of a receipt that says where its figures hold."""
+"""What the machine is on which a verification is driven: the part of a receipt that says where its figures hold."""
 
 from __future__ import annotations
 
-import os
-import platform
+import json
 from typing import Any
 
-from triage.engine.versions import read_versions
+from triage.fleet import name_node
+from triage.settings import capture_environment
 
 
-def capture_environment() -> dict[str, Any]:
-    """Versions, operating system and processors, as plain JSON without names of persons or hosts.
+def describe_environment() -> dict[str, Any]:
+    """`triage.settings.capture_environment` of the driver, as plain JSON; of vLLM's variables those that are set.
 
-    >>> sorted(capture_environment())
-    ['cpus', 'machine', 'packages', 'system']
+    On a cluster it is the machine of the driver, which its alias names; that of a run stands with the run.
     """
-    return {
-        "system": f"{platform.system()} {platform.release()}",
-        "machine": platform.machine(),
-        "cpus": os.cpu_count(),
-        "packages": read_versions(),
-    }
+    capture: dict[str, Any] = json.loads(capture_environment().to_json())
+    known = capture["vllm_variables"].items()
+    capture["vllm_variables"] = {name: row for name, row in known if row["is_set"]}
+    return {"node": name_node(), **capture}

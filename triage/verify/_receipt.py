@@ -14,7 +14,7 @@ from triage.result import Family
 from triage.verify._attempt import Attempt
 from triage.verify._campaign import Campaign
 from triage.verify._design import Design, Rule
-from triage.verify._environment import capture_environment
+from triage.verify._environment import describe_environment
 from triage.verify._explain import explain_judgement
 from triage.verify._judge import Judgement, judge_attempts
 from triage.verify._results import describe_seen
@@ -39,7 +39,7 @@ def build_receipt(campaign: Campaign, attempts: Sequence[Attempt], *, ended: str
         "limits": asdict(campaign.limits),
         "arms": dict(campaign.setup.description),
         "place": _describe_place(campaign.place),
-        "environment": capture_environment(),
+        "environment": describe_environment(),
         "started": campaign.started,
         "ended": ended,
         "signatures": {one.signature: describe_seen(one) for attempt in attempts for one in attempt.seen},

@@ -71,8 +71,8 @@ def _render(receipt: Mapping[str, Any]) -> Iterator[str]:
         f"process, retries off; {statistics['test']}, p = {receipt['p_value']:.2g}; intervals are "
         f"{statistics['intervals']}; confidence {design['confidence']:.0%}"
     )
-    packages = ", ".join(f"{k} {v}" for k, v in receipt["environment"]["packages"].items() if v)
-    yield f"- environment: {receipt['environment']['system']}, {packages}"
+    packages = ", ".join(f"{k} {v}" for k, v in receipt["environment"]["versions"].items() if v)
+    yield f"- environment: {packages}"
     yield ""
     yield f"Receipt `{receipt['checksums']['content'][:16]}`: `triage verify --check receipt.json` computes it anew."
 
