@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.verify.simulate import OTHER, make_attempts, make_runs
@@ -31,7 +31,8 @@ def make_receipt(attempts=None, **fields):
     return build_receipt(campaign, runs, ended="2026-11-24T11:00:00+00:00")
 
 
-TEXT = format_receipt(make_receipt())
+RECEIPT = make_receipt()
+TEXT = format_receipt(RECEIPT)
 LINES = TEXT.splitlines()
 LAST = next(number for number, line in enumerate(LINES) if line.startswith(f' "{CHECKSUMS}"'))
 
@@ -100,6 +101,7 @@ def test_an_attempt_that_was_taken_out_is_missed(tmp_path):
         check(tmp_path, format_receipt(receipt))
 
 
+@settings(deadline=None)
 @given(st.integers(0, LAST - 1), st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=3))
 def test_whatever_is_put_into_whichever_line_does_not_pass(number, text):
     place = len(LINES[number]) // 2

@@ -19,7 +19,7 @@ from triage.verify._attempt import ArmName
 from triage.verify._run import Slot, run_attempt
 
 SLOT = Slot(arm="before", pair=0, number=0)
-QUICK = Limits(timeout_s=20, stall_s=20)
+QUICK = Limits(timeout_s=120, stall_s=120)
 
 
 def run(tmp_path, *command, limits=QUICK, files=None):

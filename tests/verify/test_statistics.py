@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.verify.simulate import simulate_verification
@@ -44,6 +44,7 @@ def test_three_of_twenty_against_none_of_twenty_is_not_enough_and_none_of_fifty_
     assert round(compare_rates(3, 20, 0, 50), 3) == 0.021
 
 
+@settings(deadline=None)
 @given(st.integers(0, 60), st.integers(1, 60))
 def test_an_interval_holds_its_rate_and_grows_with_the_confidence(failures, runs):
     failures = min(failures, runs)
@@ -52,6 +53,7 @@ def test_an_interval_holds_its_rate_and_grows_with_the_confidence(failures, runs
     assert wider[0] <= low <= failures / runs <= high <= wider[1]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 30), st.integers(0, 30), st.integers(0, 30))
 def test_one_more_clean_run_never_weakens_a_rejection(failures, passes, recurred):
     before = (failures, failures + passes)
