@@ -69,7 +69,6 @@ def run_all(page: Page) -> None:
 def test_the_banner_is_set_by_the_last_cell_and_no_progress_is_left(lab: Page) -> None:
     run_all(lab)
     expect(lab.get_by_text(re.compile(r"vLLM is starting … [12] s"))).to_be_visible(timeout=60_000)
-    expect(lab.get_by_text("Jupyter news")).to_have_count(0)  # nothing asks for attention, or for the network
     expect(lab.get_by_text("NOT REPRODUCED").first).to_be_visible(timeout=60_000)
     expect(lab.get_by_text("INCOMPLETE")).to_have_count(0)
     expect(lab.get_by_text(re.compile("vLLM is starting … "))).to_have_count(0)

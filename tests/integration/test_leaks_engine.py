@@ -22,7 +22,7 @@ ARGS = ["--runner", "pooling", "--max-model-len", str(read_case("gritlm-server-d
 
 @pytest.fixture(scope="module")
 def resolved() -> dict[str, ResolvedConfig]:
-    return resolve_platforms(find_model("tiny:gritlm-mistral"), list(ResolveAs), args=ARGS)
+    return resolve_platforms(find_model("tiny:gritlm-mistral"), [ResolveAs.HERE, ResolveAs.MI300X], args=ARGS)
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,11 @@
 import math
 import random
 import statistics
+from pathlib import Path
 
 import pytest
 
-from triage.errors import InputError
+from triage.errors import EngineError, InputError
 from triage.settings import (
     PairTexts,
     ServedPairs,
@@ -118,7 +119,7 @@ def test_the_picture_shows_the_noise_and_who_is_blamed() -> None:
     assert not math.isnan(axes.get_xlim()[0])
 
 
-def test_prefix_caching_is_tried_the_other_way_round() -> None:
+def test_prefix_caching_is_tried_the_other_way_round_than_the_default() -> None:
     on, off = (
         {s.name for s in plan_settings(["--max-num-seqs", "1"], {}, default_prefix_caching=flag)}
         for flag in (True, False)
@@ -127,8 +128,29 @@ def test_prefix_caching_is_tried_the_other_way_round() -> None:
     assert off - on == {"prefix caching"}
 
 
-def test_nothing_to_measure_is_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_nothing_to_measure_is_refused(tmp_path: Path) -> None:
     texts = PairTexts(queries=("a",), documents=("b",))
     for plan in ([], [Setting(name="defaults", processes=0)]):
         with pytest.raises(InputError, match="no setting to measure"):
+            measure_settings(tmp_path, texts, plan)
+
+
+@pytest.mark.parametrize("is_single", [True, False])
+def test_a_single_setting_that_vllm_refuses_is_named_and_takes_nothing_with_it(
+    is_single: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(*_: object, name: str, **__: object) -> ServedPairs:
+        if name == "prefix caching":
+            raise EngineError("vLLM ended: no cacheable group.", hint="x")
+        return make_served(name, (0.0, 0.0))
+
+    monkeypatch.setattr("triage.settings._effect.measure_pairs", measure)
+    plan = [Setting(name="defaults", is_single=False), Setting(name="prefix caching", is_single=is_single)]
+    texts = PairTexts(queries=("a",), documents=("b",))
+    if is_single:
+        measured = measure_settings(tmp_path, texts, plan)
+        assert [pairs.name for pairs in measured.served] == ["defaults"]
+        assert measured.refused == {"prefix caching": "vLLM ended: no cacheable group."}
+    else:
+        with pytest.raises(EngineError, match="no cacheable group"):
             measure_settings(tmp_path, texts, plan)

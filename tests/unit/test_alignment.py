@@ -200,3 +200,5 @@ def test_a_picture_of_many_places_says_how_many_it_leaves_out():
 
 def test_a_picture_of_nothing_says_so():
     assert tokens.render_alignment(snapshot("A"), snapshot("B"), "a").html == "<p>A and B part at no places.</p>"
+    named = tokens.render_alignment(snapshot("A"), snapshot("B"), "a", name="<query>")
+    assert named.html == "<p>&lt;query&gt;: A and B part at no places.</p>"

@@ -189,6 +189,27 @@ def test_a_changed_vocabulary_names_the_pieces_that_the_text_is_made_of():
     assert "model piece '▁b': {\"id\":9" in tokens.explain_attribution(a, b, attribution)
 
 
+def test_a_difference_that_no_stage_explains_is_said_to_be_none_of_theirs():
+    """How a tokenizer was asked to treat special tokens is no part of its definition."""
+    base = dict.fromkeys(OPTIONS, 0) | {"order": 0, Stage.ADDED_TOKENS: 2}
+    a, b = snapshot("ours", base), snapshot("theirs", base | {Stage.NORMALIZER: 1})
+    a.tokenizer.encode_special_tokens = True
+    attribution = tokens.attribute_difference(a, b, ["axb"])
+    assert attribution.stages is None
+    sentence = "No set of stages explains the difference, although these differ: normalizer."
+    assert tokens.explain_attribution(a, b, attribution) == sentence
+
+
+def test_a_long_definition_is_clipped_where_it_is_told():
+    base = dict.fromkeys(OPTIONS, 0) | {"order": 0}
+    definition = assemble(base)
+    definition["normalizer"] = {"type": "Replace", "pattern": {"String": "a"}, "content": "b" * 10_000}
+    a, b = snapshot("ours", base), tokens.Snapshot("theirs", Path(), Tokenizer.from_str(json.dumps(definition)))
+    sentence = tokens.explain_attribution(a, b, tokens.attribute_difference(a, b, ["a"]))
+    assert "characters) in theirs" in sentence
+    assert len(sentence) < 1_000
+
+
 MERGES = [["a", "b"], ["b", "x"], ["▁", "a"]]
 
 

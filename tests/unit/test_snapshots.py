@@ -278,8 +278,9 @@ def test_a_sentencepiece_model_encodes_as_sentencepiece_does(sentencepiece_model
 
 def test_the_map_of_a_sentencepiece_model_leaves_plain_words_alone(sentencepiece_model):
     (snapshot,) = tokens.read_snapshots(str(sentencepiece_model))
-    texts = [f"the capital of {mark}France is the capital{end}" for mark in ("", *"~^'`?") for end in ("", " ", "!")]
-    alike, doubtful = count_by_words(snapshot, snapshot, [*texts, "the\u3000capital"])
+    texts = [f"the time of {mark}France is the time{end}" for mark in ("", *"~^'`?") for end in ("", " ", "!")]
+    # Five times: words that hardly come again are not worth it. And `time` is one token, as an anchor must be.
+    alike, doubtful = count_by_words(snapshot, snapshot, [*texts * 5, "the\u3000time"])
     assert alike.keys() | doubtful == set(texts)
     assert alike
     assert all(count == len(snapshot.encode(text).ids) for text, count in alike.items())

@@ -9,7 +9,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from triage import tokens
+from triage import read_case, tokens
 from triage.errors import InputError
 from triage.tokens import DriftCause, Role
 
@@ -233,3 +233,19 @@ def test_an_expectation_that_is_already_the_tightest_has_nothing_to_change():
     text = tokens.propose_lines(["whole"], before=[(284, 285)], after={"a": (284, 285)}, path="t.py")
     assert "nothing to change" in text
     assert not [line for line in text.splitlines() if line.startswith(("-", "+"))]
+
+
+def test_a_proposal_for_requests_that_are_not_the_tests_is_no_diff():
+    text = tokens.propose_lines(["whole"], before=None, after={"a": (284, 285)}, path="t.py")
+    assert text.startswith("# t.py expects nothing known of these requests")
+    assert not [line for line in text.splitlines() if line.startswith(("-", "+"))]
+
+
+@pytest.mark.parametrize("name", ["query", "document", "repeat", "limit"])
+def test_upstream_expects_nothing_known_of_other_texts_or_limits(name):
+    case = read_case("e5-token-count")
+    history = case.upstream_facts["expected_prompt_tokens"]
+    asked = {name: case.parameters[name] for name in ("query", "document", "repeat", "limit")}
+    assert tokens.select_history(history, asked=asked, upstream=case.parameters) == history
+    other = asked | {name: asked[name] * 2}
+    assert tokens.select_history(history, asked=other, upstream=case.parameters) == []

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, processors
 
 from triage import tokens
 from triage.tokens._pipelines import find_breaks
@@ -181,3 +181,19 @@ def test_a_space_at_the_end_is_a_word_of_its_own():
 def test_a_text_that_is_cut_is_left_alone():
     short, long = "a a a", "a a a a a a a a a a"
     assert count_by_words(snapshot(cut=5), snapshot(cut=6), [short, long])[0] == {short: 3}
+
+
+def test_words_of_other_ids_are_not_alike_though_as_many():
+    swapped = ["1" if piece == "~" else "~" if piece == "1" else piece for piece in PIECES]
+    texts = [f"a {word} a ab a ab a ab a ab" for word in ("x", "1", "ab")]
+    alike, doubtful = count_by_words(snapshot(), snapshot(pieces=swapped), texts)
+    assert (list(alike), doubtful) == ([texts[0], texts[2]], {texts[1]})
+
+
+def test_special_tokens_that_look_like_words_stay_where_they_stand():
+    before, behind = snapshot(), snapshot()
+    for one, single in ((before, "▁a $A"), (behind, "$A ▁a")):
+        special = [("▁a", PIECES.index("▁a"))]
+        one.tokenizer.post_processor = processors.TemplateProcessing(single=single, special_tokens=special)
+    assert before.encode("a").ids == behind.encode("a").ids
+    assert count_by_words(before, behind, ["a ab a ab a ab a ab", "a ab a ab a ab"]) == ({}, set())

@@ -57,6 +57,22 @@ def fold_layers(keys: Iterable[str]) -> list[str]:
     return [".".join(_write_numbers(group)) for group in _group_by_pattern(keys)]
 
 
+def elide_tail(names: Iterable[str]) -> list[str]:
+    """Names of one key, without the parts that all of them end with; a change is seen at their beginning.
+
+    >>> elide_tail(["tower.model.embed.weight", "model.tower.embed.weight"])
+    ['tower.model.…', 'model.tower.…']
+    """
+    split = [name.split(".") for name in names]
+    shared = 0
+    for column in zip(*(reversed(parts) for parts in split), strict=False):
+        if len(set(column)) > 1:
+            break
+        shared += 1
+    shared = min([shared, *(len(parts) - 1 for parts in split)])
+    return [".".join([*parts[:-shared], "…"] if shared else parts) for parts in split]
+
+
 def _group_by_pattern(keys: Iterable[str]) -> list[_Group]:
     columns: dict[str, list[set[int]]] = {}
     counts: dict[str, int] = defaultdict(int)

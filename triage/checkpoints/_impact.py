@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from triage.checkpoints._fold import elide_tail
 from triage.checkpoints._rules import check_rules
 from triage.engine.architectures import Outcome, Placement, Position, Trial, try_positions
 from triage.engine.history import VersionPair, find_versions
@@ -63,8 +64,9 @@ def try_rules(
     """Tries rules in vLLM's mapper of every vision-language architecture that can be built; one row for each.
 
     Columns: ``architecture``, ``keys`` (over all layouts of its checkpoints), ``changed``, ``broken`` (loaded before
-    and no longer), ``fixed``, ``verdict`` (an `Effect`), ``example`` (``key: before -> after``; of one that is not
-    built, the reason). ``architectures`` None means all; ``versions`` None the installed pair.
+    and no longer), ``fixed``, ``verdict`` (an `Effect`), ``example`` (``key: before -> after``, without the end that
+    they share; of one that is not built, the reason). ``architectures`` None means all; ``versions`` None the installed
+    pair.
 
     Raises `InputError` for a rule that does not compile or explodes, or an architecture that is not there, and
     `EngineError` where the versions cannot be asked.
@@ -158,5 +160,8 @@ def _quote_example(outcomes: Sequence[Outcome]) -> str:
     ranked = sorted(outcomes, key=lambda outcome: (-min(outcome.broken, 1), -min(outcome.fixed, 1)))
     for outcome in ranked:
         for change in outcome.examples:
-            return f"{change.key}: {change.before or '(dropped)'} -> {change.after or '(dropped)'}"
+            names = [change.key, *filter(None, (change.before, change.after))]
+            shown = dict(zip(names, elide_tail(names), strict=True))
+            before, after = (shown.get(name or "", "(dropped)") for name in (change.before, change.after))
+            return f"{shown[change.key]}: {before} -> {after}"
     return ""

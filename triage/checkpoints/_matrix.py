@@ -74,7 +74,12 @@ class Matrix:
     """A checkpoint under pairs of versions, oldest first, and what changed between them."""
 
     rows: tuple[MatrixRow, ...]
-    explanation: str
+    sentences: tuple[str, ...]
+
+    @property
+    def explanation(self) -> str:
+        """The sentences as one text."""
+        return " ".join(self.sentences)
 
     @property
     def verdict(self) -> Verdict:
@@ -86,11 +91,12 @@ class Matrix:
         return Verdict.NOT_REPRODUCED
 
     def tabulate(self) -> pd.DataFrame:
-        """One row for each pair: versions, counts of keys, verdict, and why a pair could not say."""
+        """One row for each pair: versions, counts of keys, verdict, and, where one could not say, why."""
         import pandas as pd
 
         columns = ["vllm", "transformers", "matched", "missing", "unexpected", "mismatched", "verdict", "reason"]
-        return pd.DataFrame([row.to_json() for row in self.rows], columns=columns)
+        frame = pd.DataFrame([row.to_json() for row in self.rows], columns=columns)
+        return frame.dropna(axis="columns", how="all").rename(columns={"vllm": "vLLM", "transformers": "Transformers"})
 
     def to_json(self) -> dict[str, Any]:
         """The matrix as data."""
@@ -133,7 +139,7 @@ def compare_versions(
     with ThreadPoolExecutor(max_workers=_WORKERS) as executor:
         done += executor.map(ask, asked)
     rows = sorted(done, key=lambda row: (_rank(row.vllm), _rank(row.transformers)))
-    return Matrix(rows=tuple(rows), explanation=explain_rows(rows))
+    return Matrix(rows=tuple(rows), sentences=tuple(explain_rows(rows)))
 
 
 def _request(checkpoint: Path, *, model: Path | None, model_impl: ModelImpl) -> WeightRequest:
@@ -189,7 +195,7 @@ def _rank(text: str) -> tuple[int, Version]:
         return 1, Version("0")
 
 
-def explain_rows(rows: Sequence[MatrixRow]) -> str:
+def explain_rows(rows: Sequence[MatrixRow]) -> list[str]:
     """In words: which pairs load, where along one version that changes, and by which rule; and which could not say."""
     known = [row for row in rows if row.compared is not None]
     unknown = [row for row in rows if row.compared is None]
@@ -204,7 +210,7 @@ def explain_rows(rows: Sequence[MatrixRow]) -> str:
         sentences.append(_explain_bad(known[-1]))
     if unknown:
         sentences.append(f"{', '.join(row.label for row in unknown)} could not say: {unknown[0].reason}")
-    return " ".join(sentences)
+    return sentences
 
 
 def _count(known: Sequence[MatrixRow]) -> str:

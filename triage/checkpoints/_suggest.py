@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from triage.checkpoints._compare import KeyDiff
 from triage.checkpoints._edits import Shape
-from triage.checkpoints._fold import fold_layers
 from triage.checkpoints._impact import SCOPED, Effect, describe_dispute, judge_outcomes, tabulate_impact
 from triage.checkpoints._infer import Inference, infer_rules
 from triage.checkpoints._model import ModelDiff
@@ -66,10 +65,9 @@ def infer_diff_rules(
 
 
 def tabulate_rules(tried: Sequence[TriedRule], inference: Inference) -> pd.DataFrame:
-    """The rules for reading: ``rule``, ``in vLLM's words``, ``fixes`` and ``breaks`` (counts), ``first``, ``note``.
+    """The rules for reading: ``rule``, ``in vLLM's words``, ``fixes`` and ``breaks`` (counts), ``note``.
 
-    ``first`` is a key that the rule fixes, else one that it breaks; ``note`` says what an inferred rule rests on where
-    names alone decided it.
+    ``note`` says what an inferred rule rests on where names alone decided it.
 
     >>> tabulate_rules((), infer_rules({"a": (1,)}, {"b": (2,)})).empty
     True
@@ -77,13 +75,11 @@ def tabulate_rules(tried: Sequence[TriedRule], inference: Inference) -> pd.DataF
     import pandas as pd
 
     notes = {found.rule: found.note for found in inference.rules}
-    rows = []
-    for found in tried:
-        fixed = [" -> ".join(fold_layers([name])[0] for name in pair) for pair in list(found.fixes.items())[:1]]
-        first = next(iter([*fixed, *found.breaks]), "")
-        counts = len(found.fixes), len(found.breaks)
-        rows.append((str(found.rule), write_mapper(found.rule), *counts, first, notes.get(found.rule, "")))
-    return pd.DataFrame(rows, columns=["rule", "in vLLM's words", "fixes", "breaks", "first", "note"])
+    rows = [
+        (str(found.rule), write_mapper(found.rule), len(found.fixes), len(found.breaks), notes.get(found.rule, ""))
+        for found in tried
+    ]
+    return pd.DataFrame(rows, columns=["rule", "in vLLM's words", "fixes", "breaks", "note"])
 
 
 def try_dispute(positions: Sequence[Position], *, versions: Sequence[VersionPair], architectures: str) -> list[Trial]:

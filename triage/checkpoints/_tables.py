@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from triage.checkpoints._compare import KeyDiff, KeyStatus
 from triage.checkpoints._confirm import EngineStart
+from triage.checkpoints._fold import elide_tail
 from triage.checkpoints._model import ModelDiff
 
 if TYPE_CHECKING:
@@ -77,13 +78,19 @@ def tabulate_misfits(diff: KeyDiff) -> pd.DataFrame:
 
 
 def tabulate_trace(compared: ModelDiff, key: str) -> pd.DataFrame:
-    """`explain_key` for reading: ``step``, ``rule``, and the ``name after it`` where the rule changed it."""
+    """`explain_key` for reading: ``step``, ``rule``, and the ``name after it`` where the rule changed it.
+
+    The parts that no rule changes, at the end of the name, are left out.
+    """
     import pandas as pd
 
-    rows = [
-        (number, str(step.rule), (step.after or "(dropped)") if step.changed else "unchanged")
-        for number, step in enumerate(compared.weights.trace(key), start=1)
-    ]
+    steps = compared.weights.trace(key)
+    names = [key, *(step.after for step in steps if step.after is not None)]
+    shown = dict(zip(names, elide_tail(names), strict=True))
+    rows = [("", "the checkpoint's key", shown[key])]
+    for number, step in enumerate(steps, start=1):
+        after = shown[step.after] if step.after is not None else "(dropped)"
+        rows.append((str(number), str(step.rule), after if step.changed else "unchanged"))
     return pd.DataFrame(rows, columns=["step", "rule", "name after it"])
 
 

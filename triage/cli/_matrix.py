@@ -55,7 +55,9 @@ def matrix(
             table.add_row(quote(row.vllm), quote(row.transformers), *cells, row.verdict.value)
         console = open_console(stderr=False)
         console.print(table)
-        console.print(f"\n{quote(answer.explanation)}")
+        console.print()
+        for sentence in answer.sentences:
+            console.print(quote(sentence))
     for row in answer.rows:
         if row.reason and (as_json or row.reason not in answer.explanation):
             notes.print(f"[yellow]note[/] {quote(f'{row.label}: {row.reason}')}")

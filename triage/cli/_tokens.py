@@ -126,7 +126,7 @@ def _print_answer(answer: Mapping[str, Any], texts: Sequence[str], *, names: tup
 
     console = open_console(stderr=False)
     console.print(f"[bold]A[/] {quote(names[0])}\n[bold]B[/] {quote(names[1])}")
-    heads = ("text", "tokens A", "tokens B", "token", "place", "text there", "A has", "B has")
+    heads = ("text", "tokens A", "tokens B", "token", "place", "text there", "before", "A has", "B has", "after")
     table = Table(*heads, box=None, header_style="bold", padding=(0, 2, 0, 0))
     for text, row in zip(texts, answer["texts"], strict=True):
         first = row["first_divergence"]
@@ -135,10 +135,10 @@ def _print_answer(answer: Mapping[str, Any], texts: Sequence[str], *, names: tup
         for index, place in enumerate(places):
             token = str(place.get("index", place.get("index_a")))
             span = name_span(place["char_start"], place["char_end"])
-            sides = (_quote_tokens(place["a_tokens"]), _quote_tokens(place["b_tokens"]))
+            sides = (_quote_tokens(place[side]) for side in ("before", "a_tokens", "b_tokens", "after"))
             table.add_row(*(counts if index == 0 else ("", "", "")), token, span, _quote_text(place["text"]), *sides)
         if not places:
-            table.add_row(*counts, "", "nowhere", "", "", "")
+            table.add_row(*counts, "", "nowhere")
     console.print(table)
     stages = answer["stages"]
     named = "none explains the difference" if stages is None else ", ".join(stages) or "none"

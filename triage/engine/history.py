@@ -57,6 +57,8 @@ class VersionPair:
         """The environment of a process that shall import this pair."""
         env = engine_environment(overrides)
         env["PYTHONPATH"] = os.pathsep.join([*map(str, self.folders), *filter(None, [env.get("PYTHONPATH")])])
+        if self.folders and all(folder.is_relative_to(find_cache()) for folder in self.folders):
+            env.pop("PYTHONDONTWRITEBYTECODE", None)  # the cache is ours, and nobody has compiled it
         return env
 
 

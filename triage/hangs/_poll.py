@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import threading
 from collections.abc import Collection, Mapping
 
 _GONE = select.POLLERR | select.POLLHUP | select.POLLNVAL
@@ -17,11 +18,14 @@ class Poll:
         self._poll = select.poll()
         self._polled: dict[int, int] = {}
         self._wake_fd, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._closing = threading.Lock()
+        self._closed = False
 
     def wake(self) -> None:
-        """Ends the wait. To be called from any thread, also when all is over."""
-        with contextlib.suppress(OSError):  # full: it is awake; closed: nobody waits any more
-            os.write(self._waker, b".")
+        """Ends the wait. To be called from any thread, also when all is over: the descriptor is another file's then."""
+        with self._closing, contextlib.suppress(BlockingIOError):  # full: it is awake
+            if not self._closed:
+                os.write(self._waker, b".")
 
     def wait(self, wanted: Mapping[int, int], *, limit_s: float, drain: Collection[int] = ()) -> dict[int, int]:
         """The events that came within the limit, by descriptor; what lies in ``drain`` is thrown away."""
@@ -40,8 +44,10 @@ class Poll:
 
     def close(self) -> None:
         """Gives up what was opened here."""
-        os.close(self._wake_fd)
-        os.close(self._waker)
+        with self._closing:
+            self._closed = True
+            os.close(self._wake_fd)
+            os.close(self._waker)
 
 
 def list_gone(ready: Mapping[int, int]) -> list[int]:

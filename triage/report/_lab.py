@@ -13,9 +13,6 @@ from triage.files import make_folder, write_atomic
 from triage.report._campaign import Plan
 from triage.report._execute import read_source
 
-# A node may have no way out, and nobody who looks for a hang wants to be asked about news.
-_QUIET = ("--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate")
-
 
 def prepare_notebooks(plans: Sequence[Plan], folder: Path) -> tuple[Path, ...]:
     """Writes ``folder/<case>.ipynb`` for each planned case: the notebook without outputs, with a cell of the case's
@@ -67,7 +64,7 @@ def plan_lab(
     overrides = {"JUPYTER_PREFER_ENV_PATH": "1", "JUPYTER_PLATFORM_DIRS": "1"}
     if catalogue is not None:
         overrides[CATALOGUE_VARIABLE] = str(catalogue.absolute())
-    command = [sys.executable, "-m", "jupyterlab", *options, *_QUIET, f"--ServerApp.root_dir={folder.absolute()}"]
+    command = [sys.executable, "-m", "jupyterlab", *options, f"--ServerApp.root_dir={folder.absolute()}"]
     if opened is not None:  # as the default address: it is printed, and so serves those without a browser here as well
         command.append(f"--LabApp.default_url=/lab/tree/{opened.name}")
     return command, engine_environment(overrides)

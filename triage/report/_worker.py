@@ -71,6 +71,11 @@ class ThisInterpreterKernel(AsyncKernelManager):  # type: ignore[misc]  # traitl
         argv.append("--HistoryManager.enabled=False")  # no history of a user is read or written
         return KernelSpec(argv=argv, display_name="Python 3 (ipykernel)", language="python")
 
+    async def _async_interrupt_kernel(self) -> None:
+        """As before, but not on the way to a shutdown: an idle kernel would put it into the log, as an error."""
+        if not self.shutting_down:
+            await super()._async_interrupt_kernel()
+
     async def is_alive(self) -> bool:
         if self.has_kernel and self.provisioner is not None:
             type(self).last_returncode = await self.provisioner.poll()

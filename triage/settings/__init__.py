@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from triage.settings._classify import classify_settings_leak
     from triage.settings._diff import Change, Difference, EnvironmentDiff, compare_captures
     from triage.settings._effect import (
+        MeasuredSettings,
         Setting,
         compare_effects,
         explain_effects,
@@ -54,6 +55,7 @@ _HOME = {
     "EnvironmentCapture": "settings._record",
     "EnvironmentDiff": "settings._diff",
     "Leak": "settings._leaks",
+    "MeasuredSettings": "settings._effect",
     "PairTexts": "settings._pairs",
     "ResolveAs": "engine.resolved",
     "ResolvedConfig": "engine.resolved",
@@ -100,6 +102,7 @@ __all__ = [
     "EnvironmentCapture",
     "EnvironmentDiff",
     "Leak",
+    "MeasuredSettings",
     "PairTexts",
     "ResolveAs",
     "ResolvedConfig",

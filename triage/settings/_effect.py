@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from triage.engine.environment import Platform, read_platform
-from triage.errors import InputError
+from triage.errors import EngineError, InputError
 from triage.settings._pairs import RESOLUTION, PairTexts, ServedPairs, compare_margins, measure_noise, measure_pairs
 from triage.settings._statistics import predict_failure
 
@@ -35,17 +35,30 @@ class Setting:
     is_single: bool = True
 
 
+@dataclass(frozen=True, kw_only=True)
+class MeasuredSettings:
+    """The settings that were served, in their order, and why vLLM did not start with the others."""
+
+    served: tuple[ServedPairs, ...]
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> ServedPairs:
+        return next(pairs for pairs in self.served if pairs.name == name)
+
+
 def plan_settings(
     explicit_args: Sequence[str],
     explicit_env: Mapping[str, str],
     *,
     default_prefix_caching: bool = False,
+    batch_sizes: Sequence[int] = (1,),
+    dtypes: Sequence[str] = ("float32",),
     processes: int = 2,
 ) -> tuple[Setting, ...]:
     """The defaults (in ``processes`` fresh servers, for the noise between them), all explicit settings, and each alone.
 
-    Each alone: prefix caching on (``default_prefix_caching`` says that it is on anyway: then off), one sequence at a
-    time, float32, and what ``explicit_env`` sets; the last only where it is read, on ROCm.
+    Each alone: prefix caching on (``default_prefix_caching`` says that it is on anyway: then off), each number of
+    sequences in a batch, each dtype, and what ``explicit_env`` sets; the last only where it is read, on ROCm.
     """
     caching = (
         Setting(name="no prefix caching", args=("--no-enable-prefix-caching",))
@@ -54,8 +67,8 @@ def plan_settings(
     )
     alone = [
         caching,
-        Setting(name="one sequence", args=("--max-num-seqs", "1")),
-        Setting(name="float32", args=("--dtype", "float32")),
+        *(Setting(name=f"batches of {size}", args=("--max-num-seqs", str(size))) for size in batch_sizes),
+        *(Setting(name=dtype, args=("--dtype", dtype)) for dtype in dtypes),
     ]
     if read_platform() is Platform.ROCM:
         alone += [Setting(name=f"{name}={value}", env={name: value}) for name, value in explicit_env.items()]
@@ -74,29 +87,37 @@ def measure_settings(
     args: Sequence[str] = (),
     repeats: int = 3,
     ready_timeout_s: float = 300.0,
-) -> tuple[ServedPairs, ...]:
+) -> MeasuredSettings:
     """The cosines of every setting, each from real servers of its own, one after the other.
 
-    Half a minute for each server of a tiny model on a CPU. Raises as `measure_pairs`.
+    Half a minute for each server of a tiny model on a CPU. A single setting that vLLM does not start with (the prefix
+    cache of a model that has none, say) is refused, with vLLM's reason. Raises as `measure_pairs` for the others,
+    without which there is nothing to compare.
     """
     if not settings or any(setting.processes < 1 for setting in settings):
         raise InputError("There is no setting to measure.", hint="Give at least one, in at least one process.")
-    served = []
+    served, refused = [], {}
     for setting in settings:
-        parts = [
-            measure_pairs(
-                model,
-                texts,
-                name=setting.name,
-                args=(*args, *setting.args),
-                env=setting.env,
-                repeats=repeats,
-                ready_timeout_s=ready_timeout_s,
-            )
-            for _ in range(setting.processes)
-        ]
-        served.append(join_processes(parts))
-    return tuple(served)
+        try:
+            parts = [
+                measure_pairs(
+                    model,
+                    texts,
+                    name=setting.name,
+                    args=(*args, *setting.args),
+                    env=setting.env,
+                    repeats=repeats,
+                    ready_timeout_s=ready_timeout_s,
+                )
+                for _ in range(setting.processes)
+            ]
+        except EngineError as error:
+            if not setting.is_single:
+                raise
+            refused[setting.name] = error.message
+        else:
+            served.append(join_processes(parts))
+    return MeasuredSettings(served=tuple(served), refused=refused)
 
 
 def join_processes(parts: Sequence[ServedPairs]) -> ServedPairs:

@@ -83,7 +83,7 @@ def list_pins(leaks: Sequence[Leak]) -> tuple[tuple[str, ...], dict[str, str]]:
 
 
 def tabulate_leaks(leaks: Sequence[Leak]) -> pd.DataFrame:
-    """One row for each leak: its name, the value under each resolution, who decides, where in vLLM, and the pin."""
+    """One row for each leak: its name, the value under each resolution, and who decides, with the line of vLLM."""
     import pandas as pd
 
     labels = list(dict.fromkeys(label for leak in leaks for label in leak.values))
@@ -91,13 +91,11 @@ def tabulate_leaks(leaks: Sequence[Leak]) -> pd.DataFrame:
         {
             "left to a default": leak.name,
             **{label: _show(leak.values.get(label)) for label in labels},
-            "decided by": leak.source.value,
-            "in": leak.place or "",
-            "pinned by": leak.pin or "no option says it",
+            "decided by": f"{leak.source}{_shorten_place(leak.place)}",
         }
         for leak in leaks
     ]
-    return pd.DataFrame(rows, columns=["left to a default", *labels, "decided by", "in", "pinned by"])
+    return pd.DataFrame(rows, columns=["left to a default", *labels, "decided by"])
 
 
 def _find_in_argument(
@@ -149,7 +147,7 @@ def _find_in_variables(resolved: Mapping[str, ResolvedConfig], base: ResolvedCon
             label: c.variables.get(name) if registered else c.set_variables.get(name) for label, c in resolved.items()
         }
         if _differ(values) and _REDACTED not in map(str, values.values()):
-            place = "vLLM sets it itself" if name in base.set_variables else "vllm/envs.py"
+            place = "vLLM sets it itself" if any(name in c.set_variables for c in resolved.values()) else "vllm/envs.py"
             first = next(iter(values.values()))
             pin = None if first is None or isinstance(first, (dict, list)) else f"{name}={_say_variable(first)}"
             source = DefaultSource.ENVIRONMENT
@@ -191,8 +189,12 @@ def _pin(option: str, value: JsonValue) -> str | None:
                 if value
                 else f"--no-{head.removeprefix('--')}{field}"
             )
-        case dict() | list():
+        case list() if value and all(isinstance(item, int) for item in value):
+            return f"{option} {' '.join(map(str, value))}"
+        case dict() if value:
             return f"{option} {shlex.quote(json.dumps(value))}"
+        case dict() | list():
+            return None  # how a list is said differs from option to option, and an empty one cannot be
         case _:
             text = str(value).removeprefix("torch.")
             return None if text.startswith("(") else f"{option}{'=' if '.' in option else ' '}{shlex.quote(text)}"
@@ -202,7 +204,15 @@ def _say_variable(value: JsonValue) -> str:
     return str(int(value)) if isinstance(value, bool) else str(value)
 
 
+def _shorten_place(place: str | None) -> str:
+    """``: arg_utils.py:3142``; what is no line of a file, nothing."""
+    path = (place or "").partition(" ")[0]
+    return f": {path.rpartition('/')[2]}" if ".py:" in path else ""
+
+
 def _show(value: JsonValue) -> str:
+    if isinstance(value, str) and value.startswith("vllm."):  # the path of a class
+        return value.rpartition(".")[2]
     if isinstance(value, list) and len(value) > _SHOWN_ITEMS:
         return f"{len(value)} values, {value[0]} to {value[-1]}"
     return "unset" if value is None else value if isinstance(value, str) else json.dumps(value)

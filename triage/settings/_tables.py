@@ -31,7 +31,7 @@ def _list_rows(capture: EnvironmentCapture) -> Iterator[tuple[str, int, str]]:
     packages = [f"{name} {version}" for name, version in capture.packages.items() if _tells("packages", name)]
     yield "packages", len(capture.packages), _join(packages)
     libraries = [
-        f"{name} {held.version or ''} ({(held.build_id or 'no build id')[:8]})"
+        f"{name}{f' {held.version}' if held.version else ''} ({(held.build_id or 'no build id')[:8]})"
         for name, held in capture.libraries.items()
         if _tells("libraries", name)
     ]

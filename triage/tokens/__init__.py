@@ -23,7 +23,7 @@ from triage.tokens._compare import (
     list_divergences,
     tabulate_texts,
 )
-from triage.tokens._expectations import find_expectation, tabulate_history
+from triage.tokens._expectations import find_expectation, select_history, tabulate_history
 from triage.tokens._explain import explain_attribution, explain_stage
 from triage.tokens._picture import AlignmentPicture, render_alignment
 from triage.tokens._proposal import propose_lines
@@ -90,6 +90,7 @@ __all__ = [
     "read_snapshot",
     "read_snapshots",
     "render_alignment",
+    "select_history",
     "separate_causes",
     "tabulate_accounting",
     "tabulate_counts",

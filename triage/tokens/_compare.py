@@ -19,6 +19,7 @@ from triage.tokens._words import count_by_words
 
 _COLUMNS = ["index_a", "index_b", "char_start", "char_end", "text", "a_tokens", "b_tokens", "before", "after"]
 _CONTEXT = 3  # tokens around a place
+_LONGEST_CELL = 60  # characters in a table
 _SHORT_TOKENS = 200  # plain lists are quicker than arrays up to here
 _LONG_CHARACTERS = 100_000  # beyond, a text that differs is not encoded twice
 
@@ -210,8 +211,12 @@ def tabulate_texts(comparisons: Mapping[str, TextComparison]) -> pd.DataFrame:
             "tokens a": comparison.a_count,
             "tokens b": comparison.b_count,
             "parts at": "nowhere" if place is None else name_span(place.char_start, place.char_end),
-            "text there": "" if place is None else repr(place.text),
-            "a has": "" if place is None else " ".join(place.a_tokens) or "no token",
-            "b has": "" if place is None else " ".join(place.b_tokens) or "no token",
+            "text there": "" if place is None else repr(_clip(place.text)),
+            "a has": "" if place is None else _clip(" ".join(place.a_tokens) or "no token"),
+            "b has": "" if place is None else _clip(" ".join(place.b_tokens) or "no token"),
         }
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= _LONGEST_CELL else f"{text[:_LONGEST_CELL]}…"

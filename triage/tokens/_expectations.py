@@ -11,6 +11,20 @@ from packaging.version import InvalidVersion, Version
 from triage.tokens._rerank import Truncation
 
 
+def select_history(
+    history: Sequence[Mapping[str, Any]], *, asked: Mapping[str, Any], upstream: Mapping[str, Any]
+) -> list[Mapping[str, Any]]:
+    """What upstream's test has expected, if these are its requests: of other texts and limits it says nothing.
+
+    >>> history = [{"since": "0.20.0", "values": [[286]]}]
+    >>> len(select_history(history, asked={"limit": 10}, upstream={"limit": 10, "query": "Who?"}))
+    1
+    >>> select_history(history, asked={"limit": 9}, upstream={"limit": 10, "query": "Who?"})
+    []
+    """
+    return list(history) if all(upstream.get(name) == value for name, value in asked.items()) else []
+
+
 def find_expectation(history: Sequence[Mapping[str, Any]], version: str | None) -> list[tuple[int, ...]] | None:
     """What upstream's test of this vLLM version expects, one tuple of allowed counts for each request.
 

@@ -12,6 +12,7 @@ from triage.tokens._stages import Stage, read_definition
 
 _Parts: TypeAlias = Mapping[str, object]  # pieces or merges by name
 _LONGEST = 5  # changes of one stage that are told; the rest is counted
+_LONGEST_VALUE = 400  # characters of one value
 
 
 def explain_stage(a: Snapshot, b: Snapshot, stage: Stage, *, texts: Sequence[str] = ()) -> tuple[str, ...]:
@@ -56,7 +57,7 @@ def explain_attribution(a: Snapshot, b: Snapshot, attribution: Attribution) -> s
         return f"No set of stages explains the difference, although these differ: {named}."
     if not attribution.stages:
         others = ", ".join(attribution.differing)
-        return "Both snapshots encode these texts alike" + (f", although their {others} differ." if others else ".")
+        return "Both snapshots encode these texts alike" + (f", although they differ in {others}." if others else ".")
     stages = " and ".join(attribution.stages)
     shortest = min(attribution.witnesses, key=len)
     details = [line for stage in attribution.stages for line in explain_stage(a, b, stage, texts=attribution.witnesses)]
@@ -123,6 +124,8 @@ def _without_parts(model: Any) -> dict[str, object]:
 
 
 def _show(value: object) -> str:
+    """A value as JSON, clipped: the map of a `Precompiled` normalizer alone has 300,000 characters."""
     if value is None:
         return "nothing"
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")) if not isinstance(value, str) else repr(value)
+    text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}… ({len(text):,} characters)"

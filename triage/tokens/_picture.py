@@ -33,12 +33,13 @@ class AlignmentPicture:
         return self.text
 
 
-def render_alignment(a: Snapshot, b: Snapshot, text: str, *, places: int = 20) -> AlignmentPicture:
+def render_alignment(a: Snapshot, b: Snapshot, text: str, *, name: str = "", places: int = 20) -> AlignmentPicture:
     """The first ``places`` places where two snapshots part on a text, one row each, with the tokens around them.
 
-    A token that only one side has is marked three times: by its box's colour, by ``-`` (A) or ``+`` (B) before it, and
-    as deleted or inserted text to a screen reader. Everything of the text and the tokens is escaped; control characters
-    are shown as ``\\x00``, and each token keeps its own writing direction. Raises as `Snapshot.encode` does.
+    ``name`` is what the title calls the text. A token that only one side has is marked three times: by its box's
+    colour, by ``-`` (A) or ``+`` (B) before it, and as deleted or inserted text to a screen reader. Everything of the
+    text and the tokens is escaped; control characters are shown as ``\\x00``, and each token keeps its own writing
+    direction. Raises as `Snapshot.encode` does.
 
     >>> from pathlib import Path
     >>> from tokenizers import Tokenizer, models, pre_tokenizers
@@ -52,7 +53,8 @@ def render_alignment(a: Snapshot, b: Snapshot, text: str, *, places: int = 20) -
     """
     ours, theirs = (Side.read(snapshot.encode(text)) for snapshot in (a, b))
     gaps = align(ours, theirs)
-    title = f"{a.name} and {b.name} part at {len(gaps) or 'no'} place{'' if len(gaps) == 1 else 's'}"
+    places_found = f"{len(gaps) or 'no'} place{'' if len(gaps) == 1 else 's'}"
+    title = f"{name}{': ' if name else ''}{a.name} and {b.name} part at {places_found}"
     shown = gaps[:places]
     left = f"{len(gaps) - len(shown)} more places are not shown" if len(gaps) > len(shown) else ""
     rows, lines = [], [title]

@@ -16,6 +16,8 @@ def propose_lines(
 ) -> str:
     """The expectation's lines in the style of the upstream test; as a diff where the present ones are known.
 
+    They are not (``before`` is None) for another vLLM, or for requests that are not the test's.
+
     ``fields`` are the keyword names of the test, in the order of the requests of ``after``.
 
     >>> print(propose_lines(["whole", "cut"], before=[285, 154], after={"a": (284, 285), "b": 154}, path="t.py"))
@@ -26,7 +28,7 @@ def propose_lines(
     """
     new = [_line(name, value) for name, value in zip(fields, after.values(), strict=True)]
     if before is None:
-        return "\n".join([f"# {path}", *new])
+        return "\n".join([f"# {path} expects nothing known of these requests; with them, it would be", *new])
     old = [_line(name, value) for name, value in zip(fields, before, strict=True)]
     if old == new:
         return (

@@ -10,6 +10,7 @@ import pandas as pd
 from triage.tokens._regressions import Regression
 
 ExpectedPromptTokens: TypeAlias = int | tuple[int, ...]
+_VERDICTS = ("masked", "caught", "invisible")  # of a planted fault: the price of a wider expectation comes first
 
 
 def assert_prompt_tokens(actual: int, expected: ExpectedPromptTokens) -> None:
@@ -59,9 +60,10 @@ def tabulate_masking(
                 row["verdict"] = "masked"
             elif strict and row["verdict"] == "invisible":
                 row["verdict"] = "caught"
-            row[f"{name} counts"] = " / ".join(map(str, fault.counts.values()))
+            row[f"{name} counts"] = "/".join(map(str, fault.counts.values()))
             row[f"{name} caught by"] = f"{len(strict)} strict, {len(wide)} widened"
-    frame = pd.DataFrame.from_dict(rows, orient="index").fillna("")
+    ordered = sorted(rows.items(), key=lambda row: _VERDICTS.index(row[1]["verdict"]))
+    frame = pd.DataFrame.from_dict(dict(ordered), orient="index").fillna("")
     frame.index.name = "planted regression"
     return frame
 

@@ -124,8 +124,8 @@ def tabulate_power(design: Design, *, rates: Sequence[float] = RATES) -> pd.Data
 def tabulate_clean_runs(*, confidence: float = 0.95, runs: Sequence[int] = (5, 10, 20, 50, 100, 300)) -> pd.DataFrame:
     """What runs without a single failure exclude.
 
-    >>> list(tabulate_clean_runs(runs=(20,)).iloc[0])
-    [20, 'rates above 13.9%']
+    >>> print(*tabulate_clean_runs(runs=(20,)).iloc[0])
+    20 rates above 13.9%
     """
     import pandas as pd
 
