@@ -17,7 +17,6 @@ CASE = read_case("gemma3-legacy-keys")
 FILE = "vllm/model_executor/models/transformers/base.py"
 LINE = "        orig_to_new_regex = self.hf_to_vllm_mapper.orig_to_new_regex\n"
 FIX = '        orig_to_new_regex[re.compile(r"^vision_tower\\.vision_model\\.")] = "vision_tower."\n'
-NO_FIX = '        orig_to_new_regex[re.compile(r"^vision_tower\\.vision_modell\\.")] = "vision_tower."\n'
 
 
 def make_patch(folder: Path, added: str) -> Path:
@@ -33,16 +32,14 @@ def make_patch(folder: Path, added: str) -> Path:
     return patch
 
 
-@pytest.mark.parametrize(("added", "failures"), [(FIX, 0), (NO_FIX, 1)])
-def test_the_legacy_keys_load_under_a_historical_vllm_with_the_right_patch_and_no_other(tmp_path, added, failures):
-    patch = make_patch(tmp_path, added)
+def test_the_legacy_keys_load_under_a_historical_vllm_with_the_patch(tmp_path):
+    patch = make_patch(tmp_path, FIX)
     source = find_versions(vllm=CASE.parameters["historical_vllm"]).folders[0] / FILE
     before = source.read_bytes()
     words = ["verify", CASE.id, "--patch", str(patch), "--runs", "1", "--out", str(tmp_path / "out"), "--json"]
     command = [sys.executable, "-m", "triage.cli", *words]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500, check=False)
     receipt = json.loads(done.stdout)
-    assert (receipt["before"]["failures"], receipt["after"]["failures"]) == (1, failures), done.stderr
-    assert receipt["after"]["passes"] == 1 - failures
+    assert (receipt["before"]["failures"], receipt["after"]["passes"]) == (1, 1), done.stderr
     assert "no module or parameter named" in receipt["signatures"][receipt["signature"]]["line"]
     assert source.read_bytes() == before
